@@ -1,0 +1,162 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""What a feature file can say, as frozen data. The files are in features/*.toml; they are evaluated, never run."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from msgspec import Meta, field
+
+from preroot.recipe.schema import Base, Exception_, Group, Link, Mode, User
+
+
+class Option(Base, frozen=True):
+    """An option of a feature, set by a recipe as `[features.NAME] OPTION = value`."""
+
+    type: Literal["string", "choice", "bool", "int", "list"] = "string"
+    default: Any = None
+    choices: tuple[str, ...] = ()
+    help: str = ""
+
+
+class Take(Base, frozen=True):
+    """Entry points into the packages; the closure finds the rest.
+
+    Paths are relative to the root of the image (`usr/bin/udevadm`); a `binaries` entry without a slash is looked
+    up in usr/bin and usr/sbin. Globs are allowed in all lists but `binaries` and `units`. `any` has lists of
+    alternative paths: the first that exists is taken.
+    """
+
+    binaries: tuple[str, ...] = ()
+    files: tuple[str, ...] = ()
+    units: tuple[str, ...] = ()
+    #: units that soft dependencies (Wants=, .wants/) may bring in, without being entry points of their own
+    wanted: tuple[str, ...] = ()
+    #: units whose [Install] links are made
+    enable: tuple[str, ...] = ()
+    #: units that are linked to /dev/null
+    mask: tuple[str, ...] = ()
+    udev_rules: tuple[str, ...] = ()
+    generators: tuple[str, ...] = ()
+    #: dlopen features (the note's "feature" name) to take although only suggested, or to refuse with "!name"
+    dlopen: tuple[str, ...] = ()
+    #: plugin families: "nss:files", "pam:unix", "cryptsetup-token:systemd-tpm2" …
+    plugins: tuple[str, ...] = ()
+    any: tuple[tuple[str, ...], ...] = ()
+
+
+class Modules(Base, frozen=True):
+    """Kernel modules: names, directories (`drivers/nvme/`), globs or `alias:MODALIAS`.
+
+    `required`: each must be there, as a module or built in. `any-of`: of each group at least one. `if-present`:
+    what the kernel has. `generic` and `virtual`: if present, only under that module selection (`generic`
+    includes `virtual`).
+    """
+
+    required: tuple[str, ...] = ()
+    any_of: tuple[tuple[str, ...], ...] = ()
+    if_present: tuple[str, ...] = ()
+    virtual: tuple[str, ...] = ()
+    generic: tuple[str, ...] = ()
+
+
+class Generate(Base, frozen=True):
+    """A file written by preroot in place of a package's script, or for the initrd itself.
+
+    `content` is a template: `{{option.NAME}}`, `{{distribution.NAME}}`, `{{failure.NAME}}`, `{{access.NAME}}`,
+    `{{kernel.version}}` are replaced; nothing else is. `source` names a file of runtime/ that is copied as it is.
+    """
+
+    path: str
+    content: str | None = None
+    source: str | None = None
+    mode: Mode = "0644"
+    owner: str = "root"
+    group: str = "root"
+    replaces: Annotated[str, Meta(description="package script that this stands for")] = ""
+
+
+class Cmdline(Base, frozen=True):
+    """A kernel command line option that the feature implements."""
+
+    name: str
+    by: Literal["systemd", "preroot", "kernel", "package"] = "systemd"
+    since: int = 0
+    help: str = ""
+
+
+class DlopenFact(Base, frozen=True):
+    """A library that is loaded without NEEDED and without a note, with the evidence."""
+
+    asker: Annotated[str, Meta(description="glob of the path that loads it")]
+    sonames: Annotated[tuple[str, ...], Meta(description="alternatives, the best first")]
+    evidence: str
+    optional: bool = False
+
+
+class GeneratorFact(Base, frozen=True):
+    """What a generator may write, which no static closure sees."""
+
+    generator: str
+    units: tuple[str, ...] = ()
+    binaries: tuple[str, ...] = ()
+
+
+class ScriptFact(Base, frozen=True):
+    """Why a package's maintainer script need not run."""
+
+    package: str
+    reason: str
+
+
+class Content(Base, frozen=True):
+    """What a feature, or a variant of it, contributes."""
+
+    requires: tuple[str, ...] = ()
+    conflicts: tuple[str, ...] = ()
+    recommends: tuple[str, ...] = ()
+    provides: tuple[str, ...] = ()
+    needs: Annotated[tuple[str, ...], Meta(description="bin:NAME, file:PATH or cap:NAME, mapped to packages")] = ()
+    take: Take = Take()
+    modules: Modules = Modules()
+    user: tuple[User, ...] = ()
+    group: tuple[Group, ...] = ()
+    link: tuple[Link, ...] = ()
+    directory: Annotated[tuple[str, ...], Meta(description="empty directories: `PATH` or `PATH MODE`")] = ()
+    generate: tuple[Generate, ...] = ()
+    exceptions: tuple[Exception_, ...] = field(default=(), name="except")
+    cmdline: tuple[Cmdline, ...] = ()
+    dlopen: tuple[DlopenFact, ...] = ()
+    generator: tuple[GeneratorFact, ...] = ()
+    script: tuple[ScriptFact, ...] = ()
+
+
+class When(Base, frozen=True):
+    """The only conditional: all keys given must hold. A version is compared as `>=256`, `<257` or `=252`."""
+
+    distribution: str | tuple[str, ...] | None = None
+    release: str | tuple[str, ...] | None = None
+    arch: str | tuple[str, ...] | None = None
+    flavour: str | None = None
+    systemd: str | None = None
+    kernel: str | None = None
+    option: dict[str, Any] = {}
+
+
+class Variant(Content, frozen=True):
+    """Content under a condition: lists are added to the feature's; those named in `replaces` replace them."""
+
+    when: When = When()
+    replaces: Annotated[
+        tuple[str, ...], Meta(description="keys (`needs`, `take.units`) that this variant replaces")
+    ] = ()
+
+
+class Feature(Content, frozen=True):
+    """One feature file, as written."""
+
+    summary: str = ""
+    #: flavours that the feature has without a variant of that flavour
+    flavours: tuple[str, ...] = ("systemd",)
+    options: dict[str, Option] = {}
+    variant: tuple[Variant, ...] = ()

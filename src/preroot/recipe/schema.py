@@ -1,0 +1,256 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""The recipe: every table and key that a user can write, as frozen data.
+
+Field names are written with dashes in TOML (`add-modules`). Unknown keys are errors. `preroot schema` and
+docs/recipe.md are generated from these classes: the comment strings after a field (`Meta(description=…)`) are
+what a user reads.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from msgspec import Meta, Struct, field
+
+
+class Base(Struct, frozen=True, forbid_unknown_fields=True, rename="kebab", omit_defaults=True):
+    """What all tables of a recipe share: frozen, strict, dashes in names."""
+
+
+Flavour = Literal["systemd", "busybox"]
+LayoutName = Literal["initrd", "split", "partition", "extension"]
+FormatName = Literal["cpio", "ext4", "squashfs", "erofs", "directory", "disk", "list", "uki"]
+Codec = Literal["zstd", "xz", "gzip", "lz4", "none"]
+SourceName = Literal["apt", "dnf", "zypper", "pacman", "directory", "installed"]
+Policy = Literal["locked", "password", "open"]
+FailureAction = Literal["shell", "reboot", "poweroff", "halt"]
+Mode = Annotated[str, Meta(pattern="^0?[0-7]{3,4}$", description="permissions in octal, for example 0644")]
+ImagePath = Annotated[str, Meta(min_length=1, description="a path in the image, with or without the leading slash")]
+
+
+class Distribution(Base, frozen=True):
+    """Which distribution the packages are from, and how they are reached."""
+
+    name: Annotated[str, Meta(description="distribution, as in features' `when` and distributions/NAME.toml")] = (
+        "debian"
+    )
+    release: Annotated[str, Meta(description="release code name or number")] = "trixie"
+    arch: Annotated[str, Meta(description="architecture, in the distribution's own spelling (amd64, arm64)")] = "amd64"
+    source: Annotated[SourceName, Meta(description="where packages come from")] = "apt"
+    mirror: Annotated[
+        str,
+        Meta(description="base URL of the archive (http, https, file; credentials allowed; `{snapshot}` stands for the "
+             "snapshot date); empty: the address that the host's own apt uses"),
+    ] = ""  # fmt: skip
+    suites: Annotated[
+        tuple[str, ...],
+        Meta(description="suites, `{release}` stands for the release; `URL SUITE` for a suite on another mirror; "
+             "empty: those of distributions/NAME.toml"),
+    ] = ()  # fmt: skip
+    components: Annotated[tuple[str, ...], Meta(description="archive components")] = ("main",)
+    snapshot: Annotated[str, Meta(description="date of a snapshot archive (20261101T000000Z)")] = ""
+    keyring: Annotated[
+        str,
+        Meta(description="file with the keys that sign the archive; empty: the distribution's own, as installed here"),
+    ] = ""
+    proxy: Annotated[str, Meta(description="proxy for http and https")] = ""
+    ca: Annotated[str, Meta(description="CA certificate file for https mirrors")] = ""
+    client_certificate: Annotated[str, Meta(description="client certificate file for https mirrors")] = ""
+    client_key: Annotated[str, Meta(description="client key file for https mirrors")] = ""
+
+
+class Kernel(Base, frozen=True):
+    """Which kernel the image is for, and which of its modules go in."""
+
+    package: Annotated[
+        str, Meta(description="package that the kernel is found through; empty: the distribution's default")
+    ] = ""
+    version: Annotated[str, Meta(description="kernel release (uname -r), where a source has several")] = ""
+    directory: Annotated[str, Meta(description="a directory with vmlinuz, lib/modules/VERSION and config")] = ""
+    monolithic: Annotated[bool, Meta(description="the kernel has no modules at all")] = False
+    modules: Annotated[
+        Literal["generic", "virtual", "list"],
+        Meta(description="module selection: `generic` (all hardware that the features cover), `virtual` (virtual "
+             "machines), `list` (what features require, and `add-modules`)"),
+    ] = "generic"  # fmt: skip
+    add_modules: Annotated[
+        tuple[str, ...], Meta(description="more modules: name, directory (drivers/net/), glob, alias:MODALIAS")
+    ] = ()
+    leave_out_modules: Annotated[tuple[str, ...], Meta(description="modules (names or globs) to leave out")] = ()
+
+
+class Compression(Base, frozen=True):
+    """How a part's archive is compressed."""
+
+    codec: Codec = "zstd"
+    level: Annotated[int, Meta(ge=-7, le=22, description="compression level of the codec")] = 3
+    threads: Annotated[int, Meta(ge=0, description="threads; 0: the processors of this machine")] = 0
+
+
+class Budget(Base, frozen=True):
+    """The most that a part may take; a larger one fails the build and names the largest culprits."""
+
+    compressed_mb: float | None = None
+    uncompressed_mb: float | None = None
+
+
+class Part(Base, frozen=True):
+    """One tree of the image: its flavour, features, format, place and budget. Which parts there are: the layout."""
+
+    flavour: Flavour | None = None
+    features: Annotated[tuple[str, ...], Meta(description="features; a first entry `...` keeps those from before")] = ()
+    format: FormatName | None = None
+    compression: Compression | None = None
+    minus: Annotated[tuple[str, ...], Meta(description="parts whose content is left out of this one")] = ()
+    placement: Annotated[str, Meta(description="where the part lies (layouts other than initrd)")] = ""
+    budget: Budget | None = None
+
+
+class Root(Base, frozen=True):
+    """The real root: what `preroot boot` tries, and what layouts without a command line mount."""
+
+    kind: str = "disk"
+    device: Annotated[str, Meta(description="UUID=, LABEL=, PARTUUID=, PARTLABEL= or a path")] = ""
+    fstype: str = ""
+    flags: str = ""
+
+
+class Access(Base, frozen=True):
+    """Who may have a shell before the real root is there."""
+
+    policy: Policy = "locked"
+    password_hash: Annotated[str, Meta(description="crypt(5) hash for policy `password`; a secret")] = ""
+
+
+class Failure(Base, frozen=True):
+    """What happens when the root is not reached."""
+
+    timeout: Annotated[int, Meta(ge=1, description="seconds to wait for the root device")] = 90
+    action: FailureAction = "shell"
+    delay: Annotated[
+        int, Meta(ge=0, description="seconds in which the reason stays on the console before the action")
+    ] = 10
+
+
+class Microcode(Base, frozen=True):
+    """Processor microcode in an early archive."""
+
+    vendors: tuple[Literal["intel", "amd"], ...] = ()
+
+
+class File(Base, frozen=True):
+    """A file of the recipe's own."""
+
+    path: ImagePath
+    content: str | None = None
+    source: Annotated[str | None, Meta(description="file to take, relative to the recipe")] = None
+    mode: Mode = "0644"
+    owner: str = "root"
+    group: str = "root"
+    part: Annotated[str, Meta(description="part that it goes into; empty: the first that has a shell of its own")] = ""
+
+
+class Link(Base, frozen=True):
+    """A symbolic link of the recipe's own."""
+
+    path: ImagePath
+    target: str
+    part: str = ""
+
+
+class Unit(Base, frozen=True):
+    """A systemd unit of the recipe's own."""
+
+    name: str
+    content: str | None = None
+    source: str | None = None
+    enable: Annotated[bool, Meta(description="make the links that its [Install] section asks for")] = True
+    part: str = ""
+
+
+class User(Base, frozen=True):
+    """A user of the recipe's own, with a group of the same name unless `group` says otherwise."""
+
+    name: str
+    uid: int | None = None
+    group: str = ""
+    home: str = "/"
+    shell: str = "/usr/sbin/nologin"
+    description: str = ""
+
+
+class Group(Base, frozen=True):
+    """A group of the recipe's own."""
+
+    name: str
+    gid: int | None = None
+    members: tuple[str, ...] = ()
+
+
+class Modprobe(Base, frozen=True):
+    """Settings for kernel modules, written to /etc/modprobe.d."""
+
+    options: Annotated[dict[str, str], Meta(description="module → its options")] = {}
+    blacklist: tuple[str, ...] = ()
+    softdep: Annotated[dict[str, str], Meta(description="module → softdep line (`pre: a b post: c`)")] = {}
+
+
+class Exception_(Base, frozen=True):
+    """A declared hole in the closed world; one that nothing needs is an error."""
+
+    path: Annotated[str, Meta(description="what may be missing (glob)")]
+    asker: Annotated[str, Meta(description="the path in the image that asks for it (glob)")]
+    reason: str
+
+
+class Secret(Base, frozen=True):
+    """A file that must never reach store, lock, log or SBOM; the image that has one is 0600."""
+
+    path: ImagePath
+    source: str
+    mode: Mode = "0600"
+    owner: str = "root"
+    group: str = "root"
+    part: str = ""
+
+
+class Verity(Base, frozen=True):
+    """The policy for dm-verity, built into the image."""
+
+    required: bool = False
+    on_corruption: Literal["eio", "restart", "panic"] = "restart"
+
+
+class Recipe(Base, frozen=True):
+    """Everything that a user can ask for; the defaults are the built-in recipe's."""
+
+    name: Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", description="names the output files")] = (
+        "preroot"
+    )
+    distribution: Distribution = Distribution()
+    kernel: Kernel = Kernel()
+    layout: LayoutName = "initrd"
+    part: dict[str, Part] = {}
+    features: Annotated[dict[str, dict[str, Any]], Meta(description="options of the chosen features")] = {}
+    compression: Compression = Compression()
+    microcode: Microcode = Microcode()
+    root: Root = Root()
+    cmdline: Annotated[tuple[str, ...], Meta(description="command line options of the kernel, one a string")] = ()
+    access: Access = Access()
+    failure: Failure = Failure()
+    verity: Verity = Verity()
+    modprobe: Modprobe = Modprobe()
+    packages: Annotated[tuple[str, ...], Meta(description="more packages, from which `take` or features draw")] = ()
+    take: Annotated[
+        tuple[str, ...], Meta(description="paths (globs) of those packages to take, with all they need")
+    ] = ()
+    exclude: Annotated[tuple[str, ...], Meta(description="globs of paths to leave out")] = ()
+    file: tuple[File, ...] = ()
+    link: tuple[Link, ...] = ()
+    unit: tuple[Unit, ...] = ()
+    user: tuple[User, ...] = ()
+    group: tuple[Group, ...] = ()
+    secret: tuple[Secret, ...] = ()
+    exceptions: Annotated[tuple[Exception_, ...], Meta(description="declared holes in the closed world")] = field(
+        default=(), name="except"
+    )

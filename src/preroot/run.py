@@ -1,0 +1,91 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""The one way in which preroot runs a program: an argv list, never a shell string."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from preroot.errors import BuildError
+
+#: Directories that hold administrators' tools and are not on every user's PATH (Debian: mke2fs, depmod, apt-helper).
+_EXTRA_PATH = ("/usr/sbin", "/sbin", "/usr/local/sbin")
+
+#: The Debian package that has each tool which preroot may run; `doctor` and the error for a missing one read it.
+TOOL_PACKAGES: Mapping[str, str] = {
+    "apt-get": "apt",
+    "apt-cache": "apt",
+    "apt-config": "apt",
+    "cpio": "cpio",
+    "depmod": "kmod",
+    "gpgv": "gpgv",
+    "lz4": "lz4",
+    "mcopy": "mtools",
+    "mke2fs": "e2fsprogs",
+    "mkfs.btrfs": "btrfs-progs",
+    "mkfs.erofs": "erofs-utils",
+    "mkfs.vfat": "dosfstools",
+    "mkfs.xfs": "xfsprogs",
+    "mksquashfs": "squashfs-tools",
+    "qemu-img": "qemu-utils",
+    "qemu-system-aarch64": "qemu-system-arm",
+    "qemu-system-x86_64": "qemu-system-x86",
+    "sfdisk": "fdisk",
+    "zstd": "zstd",
+}
+
+
+def find_tool(name: str) -> str | None:
+    """Return the path of the program `name`, looking in PATH and in the administrators' directories, or None."""
+    import shutil
+
+    path = os.pathsep.join([os.environ.get("PATH", os.defpath), *_EXTRA_PATH])
+    return shutil.which(name, path=path)
+
+
+def need_tool(name: str, purpose: str) -> str:
+    """Return the path of the program `name`.
+
+    Raises BuildError naming the purpose and the Debian package to install when it is missing.
+    """
+    found = find_tool(name)
+    if found is None:
+        package = TOOL_PACKAGES.get(name, name)
+        raise BuildError(f"the program {name} is needed {purpose} and is not installed", f"apt-get install {package}")
+    return found
+
+
+def run(
+    argv: Sequence[str | os.PathLike[str]],
+    *,
+    purpose: str,
+    env: Mapping[str, str] | None = None,
+    cwd: Path | None = None,
+    stdin: bytes | None = None,
+    ok: Sequence[int] = (0,),
+    hint: str = "",
+) -> bytes:
+    """Run a program to its end and return its standard output.
+
+    `purpose` completes the sentence "NAME is needed …" or "… failed …" (for example "to resolve packages").
+    `env` is added to a small fixed environment (LC_ALL=C.UTF-8, TZ=UTC), so that the user's locale decides nothing.
+    Raises BuildError with the command and the end of its standard error when the exit status is not in `ok`.
+    """
+    import shlex
+    import subprocess
+
+    words = [os.fspath(word) for word in argv]
+    words[0] = words[0] if "/" in words[0] else need_tool(words[0], purpose)
+    path = os.pathsep.join([os.environ.get("PATH", os.defpath), *_EXTRA_PATH])
+    environment = {**os.environ, "PATH": path, "LC_ALL": "C.UTF-8", "TZ": "UTC", **(env or {})}
+    done = subprocess.run(
+        words, env=environment, cwd=cwd, input=stdin, capture_output=True, check=False,
+        stdin=subprocess.DEVNULL if stdin is None else None,
+    )  # fmt: skip
+    if done.returncode not in ok:
+        errors = done.stderr.decode("utf-8", "replace").strip().splitlines() or ["no error text"]
+        tail = "; ".join(line.strip() for line in errors[-4:])
+        raise BuildError(f"{Path(words[0]).name} failed {purpose} (exit {done.returncode}): {tail}",
+                         hint or f"run it again: {shlex.join(words)}")  # fmt: skip
+    return done.stdout
