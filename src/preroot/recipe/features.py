@@ -94,12 +94,13 @@ class DlopenFact(Base, frozen=True):
     optional: bool = False
 
 
-class GeneratorFact(Base, frozen=True):
-    """What a generator may write, which no static closure sees."""
+class Refers(Base, frozen=True, kw_only=True):
+    """What a program refers to that no static closure sees: units that a generator writes, programs that it runs."""
 
-    generator: str
+    asker: Annotated[str, Meta(description="path in the image (glob); the references hold when it is there")]
     units: tuple[str, ...] = ()
-    binaries: tuple[str, ...] = ()
+    paths: tuple[str, ...] = ()
+    evidence: str
 
 
 class ScriptFact(Base, frozen=True):
@@ -127,7 +128,7 @@ class Content(Base, frozen=True):
     exceptions: tuple[Exception_, ...] = field(default=(), name="except")
     cmdline: tuple[Cmdline, ...] = ()
     dlopen: tuple[DlopenFact, ...] = ()
-    generator: tuple[GeneratorFact, ...] = ()
+    refers: tuple[Refers, ...] = ()
     script: tuple[ScriptFact, ...] = ()
 
 
