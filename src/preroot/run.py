@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from preroot.errors import BuildError
@@ -65,10 +65,12 @@ def run(
     stdin: bytes | None = None,
     ok: Sequence[int] = (0,),
     hint: str = "",
+    warn: Callable[[str], None] | None = None,
 ) -> bytes:
     """Run a program to its end and return its standard output.
 
     `purpose` completes the sentence "NAME is needed …" or "… failed …" (for example "to resolve packages").
+    `warn` is called with each line of standard error of a run that succeeded.
     `env` is added to a small fixed environment (LC_ALL=C.UTF-8, TZ=UTC), so that the user's locale decides nothing.
     Raises BuildError with the command and the end of its standard error when the exit status is not in `ok`.
     """
@@ -88,4 +90,7 @@ def run(
         tail = "; ".join(line.strip() for line in errors[-4:])
         raise BuildError(f"{Path(words[0]).name} failed {purpose} (exit {done.returncode}): {tail}",
                          hint or f"run it again: {shlex.join(words)}")  # fmt: skip
+    if warn is not None:
+        for line in done.stderr.decode("utf-8", "replace").splitlines():
+            warn(line)
     return done.stdout
