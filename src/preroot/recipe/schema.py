@@ -25,6 +25,10 @@ SourceName = Literal["apt", "dnf", "zypper", "pacman", "directory", "installed"]
 Policy = Literal["locked", "password", "open"]
 FailureAction = Literal["shell", "reboot", "poweroff", "halt"]
 Mode = Annotated[str, Meta(pattern="^0?[0-7]{3,4}$", description="permissions in octal, for example 0644")]
+#: what useradd(8) and sysusers.d(5) agree on; a line break or colon would forge lines of /etc/passwd
+AccountName = Annotated[str, Meta(pattern=r"^[a-z_][a-z0-9_-]{0,30}(?!\n)$")]
+AccountNumber = Annotated[int, Meta(ge=0, le=2**32 - 2)]
+AccountText = Annotated[str, Meta(pattern=r"^[^:\n]*(?!\n)$")]
 ImagePath = Annotated[str, Meta(min_length=1, description="a path in the image, with or without the leading slash")]
 
 
@@ -90,8 +94,8 @@ class Compression(Base, frozen=True):
 class Budget(Base, frozen=True):
     """The most that a part may take; a larger one fails the build and names the largest culprits."""
 
-    compressed_mb: float | None = None
-    uncompressed_mb: float | None = None
+    compressed_mb: Annotated[float, Meta(gt=0, description="megabytes (10^6 bytes), compressed")] | None = None
+    uncompressed_mb: Annotated[float, Meta(gt=0, description="megabytes (10^6 bytes), uncompressed")] | None = None
 
 
 class Part(Base, frozen=True):
@@ -171,20 +175,20 @@ class Unit(Base, frozen=True):
 class User(Base, frozen=True):
     """A user of the recipe's own, with a group of the same name unless `group` says otherwise."""
 
-    name: str
-    uid: int | None = None
-    group: str = ""
-    home: str = "/"
-    shell: str = "/usr/sbin/nologin"
-    description: str = ""
+    name: AccountName
+    uid: AccountNumber | None = None
+    group: AccountText = ""
+    home: AccountText = "/"
+    shell: AccountText = "/usr/sbin/nologin"
+    description: AccountText = ""
 
 
 class Group(Base, frozen=True):
     """A group of the recipe's own."""
 
-    name: str
-    gid: int | None = None
-    members: tuple[str, ...] = ()
+    name: AccountName
+    gid: AccountNumber | None = None
+    members: tuple[AccountName, ...] = ()
 
 
 class Modprobe(Base, frozen=True):
