@@ -1,0 +1,160 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""The feature files: found in the search path, read when they are asked for, and checked."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from preroot.errors import RecipeError, nearest
+from preroot.recipe.conditions import compare, content_fields, misfit, replaceable
+from preroot.recipe.features import Feature
+from preroot.recipe.merge import merge
+from preroot.recipe.search import SEARCH_PATH, Consulted, SearchPath, drop_ins, find, is_masked, toml_names
+from preroot.recipe.template import NAMES, names_in
+from preroot.recipe.toml import Key, dotted, parse, positions, read_text
+from preroot.recipe.validate import convert
+
+
+class Features(Mapping[str, Feature]):
+    """The features of a search path, by name. A file is read when its feature is first asked for.
+
+    `features/NAME.toml` of a higher directory replaces a lower one's; `features/NAME.toml.d/*.toml` are merged over
+    it. Looking up one that is wrong raises RecipeError, one that does not exist KeyError.
+    """
+
+    def __init__(self, search: SearchPath = SEARCH_PATH) -> None:
+        self._search = search
+        self._read: dict[str, Feature | None] = {}
+        self._consulted = Consulted()
+
+    def __getitem__(self, name: str) -> Feature:
+        if name not in self._read:
+            self._read[name] = self._load(name) if _is_name(name) else None
+        feature = self._read[name]
+        if feature is None:
+            raise KeyError(name)
+        return feature
+
+    def __iter__(self) -> Iterator[str]:
+        """Iterate over the names, sorted, without reading the features."""
+        names: dict[str, bool] = {}
+        for directory in self._search.directories:
+            folder = directory / "features"
+            for name in toml_names(folder, self._consulted):
+                names[name[:-5]] = not is_masked(folder / name, empty=True)
+        return iter(sorted(name for name, live in names.items() if live))
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """Return every path that was looked at so far, those that do not exist included."""
+        return self._consulted.paths
+
+    def _load(self, name: str) -> Feature | None:
+        file = find(self._search, f"features/{name}.toml", self._consulted)
+        if file is None:
+            return None
+        folders = tuple(each / "features" / f"{name}.toml.d" for each in self._search.directories)
+        layers = [_read(each) for each in (file, *drop_ins(folders, self._consulted))]
+        data: dict[str, Any] = {}
+        for _, _, values in layers:
+            data = merge(data, values)
+
+        def where(key: Key) -> str:
+            """Return the place of `key` in the highest file that has its table."""
+            best: tuple[int, str] = (-1, str(file))
+            for path, text, _ in layers:
+                lines = positions(text)
+                near = key
+                while near and near not in lines:
+                    near = near[:-1]
+                if near and len(near) >= best[0]:
+                    best = (len(near), f"{path}:{lines[near]}")
+            return best[1]
+
+        feature = convert(data, Feature, where)
+        check_feature(name, feature, where)
+        return feature
+
+
+def load_features(search: SearchPath = SEARCH_PATH) -> Features:
+    """Return the features of the search path; no file is read yet."""
+    return Features(search)
+
+
+def _is_name(name: str) -> bool:
+    return bool(name) and "/" not in name and "\0" not in name and not name.startswith(".")
+
+
+def _read(path: Path) -> tuple[Path, str, dict[str, Any]]:
+    text = read_text(path)
+    data = parse(text, str(path))
+    lines: dict[Key, int] = {}
+
+    def where(key: Key) -> str:
+        lines.update(lines or positions(text))
+        while key and key not in lines:
+            key = key[:-1]
+        return f"{path}:{lines[key]}" if key else str(path)
+
+    convert(data, Feature, where)
+    return path, text, data
+
+
+def check_feature(name: str, feature: Feature, where: Callable[[Key], str]) -> None:
+    """Raise RecipeError for what a feature file has wrong beyond types: conditions, replaces, options, templates."""
+    for key, option in feature.options.items():
+        at: Key = ("options", key)
+        if option.type == "choice" and not option.choices:
+            raise RecipeError(f"{where(at)}: {dotted(at)} is a choice without choices", "add choices = […]")
+        if option.type == "choice" and option.default is None:
+            raise RecipeError(f"{where(at)}: {dotted(at)} is a choice without a default", "add default = …")
+        problem = misfit(option, option.default) if option.default is not None else ""
+        if problem:
+            raise RecipeError(f"{where(at)}: the default of {dotted(at)} is {option.default!r}: it must be {problem}")
+    _check_needs(feature.needs, ("needs",), where)
+    _check_generated(feature, feature, (), where)
+    for number, variant in enumerate(feature.variant):
+        at = ("variant", number)
+        for comparison in (variant.when.systemd, variant.when.kernel):
+            try:
+                compare("1", comparison or ">=0")
+            except ValueError as error:
+                raise RecipeError(f"{where((*at, 'when'))}: {error}", "compare as in '>=256'") from None
+        for key, value in variant.when.option.items():
+            if key not in feature.options:
+                hint = nearest(key, feature.options) or f"add it as [options.{key}]"
+                raise RecipeError(f"{where((*at, 'when'))}: feature {name!r} has no option {key!r}", hint)
+            wishes = value if isinstance(value, list) and feature.options[key].type != "list" else [value]
+            problem = next((text for wish in wishes if (text := misfit(feature.options[key], wish))), "")
+            if problem:
+                raise RecipeError(f"{where((*at, 'when'))}: option {key} is never {value!r}: it must be {problem}")
+        for key in variant.replaces:
+            if key not in replaceable():
+                hint = nearest(key, replaceable()) or "known: " + ", ".join(content_fields())
+                raise RecipeError(f"{where((*at, 'replaces'))}: replaces {key!r}, which is no key of a feature", hint)
+        _check_needs(variant.needs, (*at, "needs"), where)
+        _check_generated(feature, variant, at, where)
+
+
+def _check_needs(needs: tuple[str, ...], key: Key, where: Callable[[Key], str]) -> None:
+    for number, need in enumerate(needs):
+        kind, colon, rest = need.partition(":")
+        if kind not in ("bin", "file", "cap") or not colon or not rest:
+            raise RecipeError(f"{where((*key, number))}: {need!r} is no need", "write bin:NAME, file:PATH or cap:NAME")
+
+
+def _check_generated(feature: Feature, content: Any, at: Key, where: Callable[[Key], str]) -> None:
+    known = [*NAMES, *(f"option.{key}" for key in feature.options)]
+    for number, generated in enumerate(content.generate):
+        key = (*at, "generate", number)
+        if (generated.content is None) == (generated.source is None):
+            raise RecipeError(f"{where(key)}: {dotted(key)} must have either content or source", "give one of them")
+        for name in names_in(generated.content or ""):
+            if name not in known:
+                hint = nearest(name, known) or "known: " + ", ".join(known)
+                raise RecipeError(f"{where((*key, 'content'))}: unknown name {{{{{name}}}}} in a template", hint)
