@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -34,6 +35,16 @@ TOOL_PACKAGES: Mapping[str, str] = {
     "sfdisk": "fdisk",
     "zstd": "zstd",
 }
+
+
+class ProgramError(BuildError):
+    """A program ended with an exit status that its caller did not expect; it carries what the program wrote."""
+
+    def __init__(self, message: str, hint: str, status: int, stdout: bytes, stderr: bytes) -> None:
+        super().__init__(message, hint)
+        self.status = status
+        self.stdout = stdout
+        self.stderr = stderr
 
 
 def find_tool(name: str) -> str | None:
@@ -72,7 +83,8 @@ def run(
     `purpose` completes the sentence "NAME is needed …" or "… failed …" (for example "to resolve packages").
     `warn` is called with each line of standard error of a run that succeeded.
     `env` is added to a small fixed environment (LC_ALL=C.UTF-8, TZ=UTC), so that the user's locale decides nothing.
-    Raises BuildError with the command and the end of its standard error when the exit status is not in `ok`.
+    Raises ProgramError, a BuildError, with the command and the end of its standard error when the exit status is not
+    in `ok`.
     """
     import shlex
     import subprocess
@@ -88,9 +100,20 @@ def run(
     if done.returncode not in ok:
         errors = done.stderr.decode("utf-8", "replace").strip().splitlines() or ["no error text"]
         tail = "; ".join(line.strip() for line in errors[-4:])
-        raise BuildError(f"{Path(words[0]).name} failed {purpose} (exit {done.returncode}): {tail}",
-                         hint or f"run it again: {shlex.join(words)}")  # fmt: skip
+        raise ProgramError(f"{Path(words[0]).name} failed {purpose} (exit {done.returncode}): {tail}",
+                           hint or f"run it again: {shlex.join(words)}",
+                           done.returncode, done.stdout, done.stderr)  # fmt: skip
     if warn is not None:
         for line in done.stderr.decode("utf-8", "replace").splitlines():
             warn(line)
     return done.stdout
+
+
+@functools.cache
+def tool_version(name: str) -> str:
+    """Return the version of a program that shapes bytes: the last word of the first line of `NAME --version`.
+
+    Raises BuildError when it is missing or fails.
+    """
+    lines = run([name, "--version"], purpose="to name its version").decode("utf-8", "replace").split("\n")
+    return lines[0].split()[-1] if lines[0].split() else ""

@@ -8,7 +8,6 @@ modules.builtin.modinfo is left out: only modinfo(8) reads it.
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -46,15 +45,8 @@ class BuiltinLists(Struct, frozen=True):
     builtin_modinfo: bytes = b""
 
 
-@functools.cache
-def tool_version(name: str) -> str:
-    """Return the version of a program that shapes bytes: the last word of the first line of `NAME --version`."""
-    lines = run([name, "--version"], purpose="to name its version").decode("utf-8", "replace").split("\n")
-    return lines[0].split()[-1] if lines[0].split() else ""
-
-
 def depmod_key(version: str, modules: Iterable[ModuleFile], lists: BuiltinLists, *, text: bool, tool: str) -> str:
-    """Return a digest of everything that decides what run_depmod returns; `tool` is tool_version("depmod").
+    """Return a digest of everything that decides what run_depmod returns; `tool` is run.tool_version("depmod").
 
     Pure, so that a caller can look for a kept result before it runs anything.
     """

@@ -1,0 +1,217 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""Writes the parts of a plan: aside first, and in place of the last image only when all is well."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import IO, Protocol
+
+from msgspec import Struct
+
+from preroot.errors import BuildError
+from preroot.facts.kernel import codec_option, compressors
+from preroot.image.compress import check_level, compress
+from preroot.image.content import ContentReader
+from preroot.image.cpio import archive_chunks
+from preroot.progress import Reporter, Silent
+from preroot.recipe.schema import Codec, FormatName, LayoutName
+from preroot.tree.model import Entry, KernelPlan, PartPlan, Plan
+
+#: The kernel looks for microcode only in an uncompressed archive at the very beginning
+#: (Documentation/arch/x86/microcode.rst); modules come last, so that they can be exchanged with the kernel.
+_PART_ORDER = ("microcode", "base", "modules")
+#: what processors want of microcode's address (Intel SDM 3A, 10.11.1)
+_MICROCODE_ALIGN = 16
+
+
+class WrittenPart(Struct, frozen=True):
+    """Where a part lies in the file that was written; sizes and offset in bytes."""
+
+    name: str
+    offset: int
+    size: int
+    uncompressed: int
+
+
+class WrittenImage(Struct, frozen=True):
+    """A file that was written."""
+
+    path: str
+    size: int
+    sha256: str
+    parts: tuple[WrittenPart, ...]
+
+
+def parts_in_order(plan: Plan) -> tuple[PartPlan, ...]:
+    """Return the parts that have any content, in the order in which an initrd has them."""
+    ranks = {name: rank for rank, name in enumerate(_PART_ORDER)}
+    filled = [part for part in plan.parts if part.tree.entries]
+    return tuple(sorted(filled, key=lambda part: ranks.get(part.name, len(ranks))))
+
+
+def check_codec(part: PartPlan, kernel: KernelPlan | None) -> None:
+    """Raise BuildError when the kernel cannot unpack a part, RecipeError when the codec has no such level.
+
+    A kernel whose configuration is not known is trusted.
+    """
+    check_level(part.codec, part.level)
+    if kernel is None or not kernel.config:
+        return
+    known = compressors(kernel.config)
+    if not known:
+        raise BuildError(f"kernel {kernel.version} takes no initrd: CONFIG_BLK_DEV_INITRD is not set")
+    if part.codec not in known:
+        option = codec_option(part.codec)
+        raise BuildError(f"kernel {kernel.version} cannot unpack {part.codec} (part {part.name}): {option} is not set",
+                         f"it unpacks {', '.join(sorted(known))}")  # fmt: skip
+
+
+def check_formats(plan: Plan) -> None:
+    """Raise BuildError when a part's format is not available for the plan's layout."""
+    available = sorted(name for layout, name in _WRITERS if layout == plan.layout)
+    for part in plan.parts:
+        if (plan.layout, part.format) not in _WRITERS:
+            raise BuildError(f"format {part.format} is not available for layout {plan.layout} (part {part.name})",
+                             f"available: {', '.join(available)}" if available else "use layout initrd")  # fmt: skip
+
+
+def write_image(
+    plan: Plan, target: Path, reader: ContentReader, *, threads: int = 0, reporter: Reporter | None = None
+) -> WrittenImage:
+    """Write the image of a plan to the file `target` and return what was written.
+
+    `threads` is the number of compression threads (0: all processors). The file is readable by its owner alone if the
+    plan has a secret.
+    Raises BuildError and RecipeError for what cannot be written; the last image then stays as it was.
+    """
+    check_formats(plan)
+    parts = parts_in_order(plan)
+    if not parts:
+        raise BuildError(f"{plan.name}: there is nothing to write")
+    for part in parts:
+        check_codec(part, plan.kernel)
+    write = _WRITERS[plan.layout, parts[0].format]
+    reporter = reporter or Silent()
+    total = sum(entry.size for part in parts for entry in part.tree.entries.values())
+    with reporter.step("packing", total) as step:
+
+        def read(entry: Entry) -> bytes:
+            data = reader.read(entry)
+            step.advance(len(data))
+            return data
+
+        return replace_file(target, lambda file: write(file, parts, read, threads), secret=plan.secret)
+
+
+def replace_file(target: Path, write: Callable[[Output], tuple[WrittenPart, ...]], *, secret: bool) -> WrittenImage:
+    """Let `write` fill a new file, sync it to the disk and put it in the place of `target`.
+
+    The new file is mode 0644, or 0600 if `secret`. Raises BuildError when the disk is full or the directory cannot be
+    written; nothing is left behind then, whatever fails.
+    """
+    import tempfile
+    from hashlib import sha256
+
+    aside = ""
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        descriptor, aside = tempfile.mkstemp(prefix=f".{target.name}.", suffix=".part", dir=target.parent)
+        with os.fdopen(descriptor, "wb", buffering=0) as raw:
+            output = Output(raw, sha256())
+            parts = write(output)
+            os.fchmod(descriptor, 0o600 if secret else 0o644)
+            os.fsync(descriptor)
+        Path(aside).replace(target)
+        aside = ""
+    except OSError as error:
+        raise BuildError(f"cannot write {target}: {error.strerror}", _hint(error)) from None
+    finally:
+        if aside:
+            Path(aside).unlink(missing_ok=True)
+    return WrittenImage(str(target), output.position, output.digest.hexdigest(), parts)
+
+
+class Digest(Protocol):
+    """A running digest, as hashlib makes them."""
+
+    def update(self, data: bytes, /) -> None:
+        """Add data."""
+
+    def hexdigest(self) -> str:
+        """Return the digest so far."""
+
+
+class Output:
+    """A file that is written from beginning to end: counts and digests what goes by."""
+
+    def __init__(self, raw: IO[bytes], digest: Digest) -> None:
+        self._raw = raw
+        self.digest = digest
+        self.position = 0
+
+    def write(self, data: bytes) -> None:
+        """Write all of the data."""
+        self.digest.update(data)
+        self.position += len(data)
+        rest = memoryview(data)
+        while rest:
+            rest = rest[self._raw.write(rest) :]
+
+    def align(self, to: int) -> None:
+        """Write zeros up to the next multiple of `to` bytes."""
+        self.write(bytes(-self.position % to))
+
+
+def _write_initrd(
+    output: Output, parts: tuple[PartPlan, ...], read: Callable[[Entry], bytes], threads: int
+) -> tuple[WrittenPart, ...]:
+    """Write the parts one behind the other, each an archive with its own end, aligned to four bytes."""
+    written: list[WrittenPart] = []
+    previous: Codec = "none"
+    for part in parts:
+        output.align(4)
+        if previous == "lz4":
+            # The legacy frame has no end: the kernel ends it at a block size of zero (lib/decompress_unlz4.c, 5.9 on)
+            output.write(bytes(4))
+        offset = output.position
+        microcode = part.name == "microcode"
+        if microcode and part.codec != "none":
+            raise BuildError(f"part microcode is compressed with {part.codec}; the kernel reads it uncompressed only")
+        entries = part.tree.entries.values()
+        align = _MICROCODE_ALIGN if microcode else 4
+        counter = _Counter(archive_chunks(entries, read, align=align))
+        size = sum(entry.size for entry in entries)
+        for piece in compress(counter, part.codec, part.level, threads=threads, size=size):
+            output.write(piece)
+        written.append(WrittenPart(part.name, offset, output.position - offset, counter.total))
+        previous = part.codec
+    return tuple(written)
+
+
+class _Counter:
+    """Passes chunks on and adds up their sizes."""
+
+    def __init__(self, chunks: Iterable[bytes]) -> None:
+        self._chunks = chunks
+        self.total = 0
+
+    def __iter__(self) -> Iterator[bytes]:
+        for chunk in self._chunks:
+            self.total += len(chunk)
+            yield chunk
+
+
+def _hint(error: OSError) -> str:
+    import errno
+
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return "the last image is still there; free some space, or choose another --output"
+    return "choose another --output" if error.errno in (errno.EACCES, errno.EROFS, errno.EPERM) else ""
+
+
+_Writer = Callable[[Output, tuple[PartPlan, ...], Callable[[Entry], bytes], int], tuple[WrittenPart, ...]]
+
+#: the formats that there are, by layout
+_WRITERS: dict[tuple[LayoutName, FormatName], _Writer] = {("initrd", "cpio"): _write_initrd}
