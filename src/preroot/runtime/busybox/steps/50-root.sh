@@ -1,0 +1,53 @@
+# shellcheck shell=sh
+# Finds the root of the command line, loading drivers while it waits, and mounts it.
+
+# coldplug: loads the module of every device that is there. Buses show new devices once their driver is loaded,
+# so the caller repeats it.
+coldplug() {
+    find /sys/devices -name modalias -exec cat {} + 2> /dev/null | sort -u | xargs -r modprobe -a -b -q 2> /dev/null || :
+}
+
+# find_root: prints the device of $root, false where it is not there (yet).
+find_root() {
+    case $root in
+        UUID=* | LABEL=* | PARTUUID=* | PARTLABEL=*) findfs "$root" 2> /dev/null ;;
+        *) [ -b "$root" ] && printf '%s\n' "$root" ;;
+    esac
+}
+
+root=$(cmdline_value root) || fail "no root= on the command line"
+rootfstype=$(cmdline_value rootfstype) || rootfstype=
+rootflags=$(cmdline_value rootflags) || rootflags=
+mode=ro
+if cmdline_has rw; then
+    mode=rw
+fi
+timeout=90
+while IFS='=' read -r key value; do
+    if [ "$key" = timeout ]; then
+        timeout=$value
+    fi
+done < /etc/preroot/policy
+
+waited=0
+until device=$(find_root); do
+    coldplug
+    device=$(find_root) && break
+    if [ "$waited" -ge "$((timeout * 5))" ]; then
+        say "The device of root=$root did not appear within $timeout seconds. These are there:"
+        blkid | while read -r line; do say "  $line"; done
+        fail "root device $root is missing"
+    fi
+    sleep 0.2
+    waited=$((waited + 1))
+done
+say "milestone root-device $device"
+
+if [ -z "$rootfstype" ]; then
+    rootfstype=$(blkid -o value -s TYPE "$device") || fail "no file system is known on $device (root=$root)"
+fi
+modprobe -b -q "$rootfstype" || :
+mkdir -p /sysroot
+mount -t "$rootfstype" -o "$mode${rootflags:+,$rootflags}" "$device" /sysroot ||
+    fail "can't mount $device ($rootfstype, root=$root)"
+say "milestone sysroot-mounted"

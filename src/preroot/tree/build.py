@@ -1,0 +1,139 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""From a closure and declarations to the tree of a part: entries with owner, numbers, content and reasons. Pure."""
+
+from __future__ import annotations
+
+import posixpath
+from collections.abc import Iterable
+
+from preroot.errors import BuildError
+from preroot.tree.closure.model import Closure
+from preroot.tree.declare import Declaration, digest
+from preroot.tree.model import BytesContent, Entry, EntryType, FileContent, Reason, StoreContent, Tree
+from preroot.tree.pool import Pool
+from preroot.tree.users import Names
+
+_NODES = {"char": "c", "block": "b"}
+
+
+def package_entry(path: str, reasons: tuple[Reason, ...], pool: Pool) -> Entry:
+    """Return the entry for a package's file under its canonical path. Raises KeyError when no package has it."""
+    found = pool.get(path)
+    if found is None:
+        raise KeyError(path)
+    package, info = found.package, found.info
+    changes = () if info.path == path else (f"path was {info.path}",)
+    if info.type == "hardlink":
+        origin = pool.get(pool.canonical(info.target))
+        if origin is None:
+            raise BuildError(f"{package.owner}: {path} is a hard link to {info.target}, which the package lacks")
+        info, changes = origin.info, (*changes, f"was a hard link to {info.target}")
+    kind: EntryType = info.type if info.type in {"directory", "symlink"} else "file"
+    if info.type not in {"directory", "symlink", "file"}:
+        raise BuildError(f"{package.owner}: {path} is a {info.type} device or pipe, which packages must not bring")
+    content = StoreContent(package.sha256, info.offset) if kind == "file" else None
+    return Entry(
+        path, kind, info.mode, info.uid, info.gid, package.owner, reasons,
+        size=info.size if kind == "file" else 0,
+        sha256=info.sha256 if kind == "file" else "",
+        target=info.target if kind == "symlink" else "",
+        content=content, changes=changes,
+    )  # fmt: skip
+
+
+def declared_entry(declaration: Declaration, extra: tuple[Reason, ...], names: Names) -> Entry:
+    """Return the entry for a declaration. Raises BuildError for an owner or group that the image does not have."""
+    try:
+        uid, gid = names.uid(declaration.user), names.gid(declaration.group)
+    except KeyError as error:
+        raise BuildError(
+            f"{declaration.path} is to belong to {error.args[0]!r}, which nothing declares (asked for by "
+            f"{declaration.owner})", "declare it with [[user]] or [[group]]",
+        ) from None  # fmt: skip
+    reasons = (declaration.reason, *(reason for reason in extra if reason != declaration.reason))
+    common = {"uid": uid, "gid": gid, "owner": declaration.owner, "reasons": reasons}
+    if declaration.target:
+        return Entry(declaration.path, "symlink", 0o777, target=declaration.target, **common)  # type: ignore[arg-type]
+    if declaration.is_directory:
+        return Entry(declaration.path, "directory", declaration.mode, **common)  # type: ignore[arg-type]
+    if declaration.secret:
+        content = FileContent(declaration.secret, secret=True)
+        return Entry(declaration.path, "file", declaration.mode, content=content, **common)  # type: ignore[arg-type]
+    data = declaration.data or b""
+    return Entry(
+        declaration.path, "file", declaration.mode, size=len(data), sha256=digest(data), content=BytesContent(data),
+        **common,  # type: ignore[arg-type]
+    )  # fmt: skip
+
+
+def build_tree(
+    closure: Closure, declarations: Iterable[Declaration], more: Iterable[Entry], pool: Pool, names: Names
+) -> Tree:
+    """Return the tree of a part.
+
+    Every declaration and every path of the closure becomes an entry; directories above each are added, with the
+    owner and mode that a package gives them, else 0755 root. `more` are entries made elsewhere (modules, indexes).
+    Raises BuildError where two declarations disagree about one path.
+    """
+    entries: dict[str, Entry] = {}
+    for declaration in declarations:
+        extra = closure.paths.get(declaration.path, ())
+        entry = declared_entry(declaration, extra, names)
+        before = entries.get(entry.path)
+        if before is not None and before.owner != "preroot" and not _same(before, entry):
+            raise BuildError(
+                f"{entry.path} is declared by {before.owner} and by {entry.owner} with different content",
+                "leave one of them out",
+            )
+        entries[entry.path] = entry
+    for path, reasons in closure.paths.items():
+        if path and path not in entries:
+            entries[path] = package_entry(path, reasons, pool)
+    for entry in more:
+        entries[entry.path] = entry
+    _add_parents(entries, pool)
+    return Tree(dict(sorted(entries.items())))
+
+
+def _same(one: Entry, other: Entry) -> bool:
+    return (one.type, one.mode, one.uid, one.gid, one.sha256, one.target) == (
+        other.type, other.mode, other.uid, other.gid, other.sha256, other.target,
+    )  # fmt: skip
+
+
+def _add_parents(entries: dict[str, Entry], pool: Pool) -> None:
+    for path in list(entries):
+        child, parent = path, posixpath.dirname(path)
+        while parent and parent not in entries:
+            reasons = (Reason("parent", child),)
+            found = pool.get(parent)
+            if found is not None and found.info.type == "directory":
+                entries[parent] = package_entry(parent, reasons, pool)
+            else:
+                entries[parent] = Entry(parent, "directory", 0o755, 0, 0, "preroot", reasons)
+            child, parent = parent, posixpath.dirname(parent)
+        if parent and entries[parent].type == "symlink":
+            raise BuildError(
+                f"{path} lies below {parent}, which is a link to {entries[parent].target} in this image",
+                "use the canonical path",
+            )
+
+
+def subtract(tree: Tree, earlier: Iterable[Tree]) -> Tree:
+    """Return the tree without what an earlier part has in the same form; directories stay where needed."""
+    have: dict[str, Entry] = {}
+    for other in earlier:
+        have.update(other.entries)
+    kept = {
+        path: entry for path, entry in tree.entries.items()
+        if entry.type != "directory" and not (path in have and _same(have[path], entry))
+    }  # fmt: skip
+    needed = {parent for path in kept for parent in _parents(path)}
+    directories = {path: entry for path, entry in tree.entries.items() if entry.type == "directory"}
+    kept |= {path: entry for path, entry in directories.items() if path in needed or path not in have}
+    return Tree(dict(sorted(kept.items())))
+
+
+def _parents(path: str) -> list[str]:
+    parts = path.split("/")
+    return ["/".join(parts[:count]) for count in range(1, len(parts))]
