@@ -1,0 +1,99 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""What differs between two images, as data: what the kernel unpacks is compared, not how it is packed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from hashlib import sha256
+
+from msgspec import Struct
+
+from preroot.image.manifest import Manifest
+from preroot.inspect.archive import Archive
+
+
+class ImagePath(Struct, frozen=True):
+    """What is compared of one path."""
+
+    type: str
+    mode: int
+    uid: int
+    gid: int
+    size: int
+    #: of a file's content, hexadecimal
+    sha256: str
+    target: str
+    device: tuple[str, int, int] | None
+    #: known from a manifest alone
+    owner: str = ""
+
+
+class Change(Struct, frozen=True):
+    """A path that is in both and differs; `what`: any of type, mode, owner, size, content, target, device."""
+
+    path: str
+    what: tuple[str, ...]
+    before: ImagePath
+    after: ImagePath
+
+
+class ImageDiff(Struct, frozen=True):
+    """The difference, each list sorted by path; sizes in bytes."""
+
+    added: tuple[tuple[str, ImagePath], ...]
+    removed: tuple[tuple[str, ImagePath], ...]
+    changed: tuple[Change, ...]
+    size_before: int
+    size_after: int
+
+
+def paths_of_archive(archive: Archive) -> dict[str, ImagePath]:
+    """Return what an image that was read consists of; digests its files."""
+    return {
+        path: ImagePath(
+            entry.type, entry.mode, entry.uid, entry.gid, entry.size,
+            sha256(archive.read(entry)).hexdigest() if entry.type == "file" else "", entry.target, entry.device,
+        )
+        for path, entry in archive.effective().items()
+    }  # fmt: skip
+
+
+def paths_of_manifest(manifest: Manifest) -> dict[str, ImagePath]:
+    """Return what an image consists of according to its manifest. Later parts win, as when the kernel unpacks them."""
+    return {
+        entry.path: ImagePath(
+            entry.type, int(entry.mode, 8), entry.uid, entry.gid, entry.size, entry.sha256, entry.target, entry.device,
+            entry.owner,
+        )
+        for part in manifest.parts
+        for entry in part.entries
+    }  # fmt: skip
+
+
+def diff(before: Mapping[str, ImagePath], after: Mapping[str, ImagePath]) -> ImageDiff:
+    """Compare two images."""
+    changed = []
+    for path in sorted(before.keys() & after.keys()):
+        what = _differences(before[path], after[path])
+        if what:
+            changed.append(Change(path, what, before[path], after[path]))
+    return ImageDiff(
+        added=tuple((path, after[path]) for path in sorted(after.keys() - before.keys())),
+        removed=tuple((path, before[path]) for path in sorted(before.keys() - after.keys())),
+        changed=tuple(changed),
+        size_before=sum(path.size for path in before.values()),
+        size_after=sum(path.size for path in after.values()),
+    )
+
+
+def _differences(one: ImagePath, other: ImagePath) -> tuple[str, ...]:
+    pairs = {
+        "type": (one.type, other.type),
+        "mode": (one.mode, other.mode),
+        "owner": ((one.uid, one.gid), (other.uid, other.gid)),
+        "size": (one.size, other.size),
+        "content": (one.sha256, other.sha256),
+        "target": (one.target, other.target),
+        "device": (one.device, other.device),
+    }
+    return tuple(name for name, (left, right) in pairs.items() if left != right)
