@@ -16,8 +16,8 @@ class ContentStore(Protocol):
     def read_at(self, package_sha: str, offset: int, size: int, sha256: str) -> bytes:
         """Return `size` bytes at `offset` of the package's blob, whose digest must be `sha256`."""
 
-    def get_object(self, sha256: str) -> bytes:
-        """Return the object with that digest."""
+    def get_object(self, sha256: str) -> bytes | None:
+        """Return the object with that digest, None where it is not (any more)."""
 
 
 class ContentReader:
@@ -43,7 +43,10 @@ class ContentReader:
             data = self._store.read_at(content.package, content.offset, entry.size, entry.sha256)
         else:
             assert isinstance(content, ObjectContent)
-            data = self._store.get_object(content.sha256)
+            found = self._store.get_object(content.sha256)
+            if found is None:
+                raise BuildError(f"{entry.path} of {entry.owner} was removed from the store meanwhile", "build again")
+            data = found
         if len(data) != entry.size:
             raise BuildError(f"{entry.path} of {entry.owner} has {len(data)} bytes in the store, not {entry.size}",
                              "preroot store verify")  # fmt: skip
