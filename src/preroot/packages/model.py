@@ -107,7 +107,8 @@ class ModuleInfo(Record, frozen=True, tag="module"):
     aliases: tuple[str, ...]
     firmware: tuple[str, ...]
     vermagic: str
-    #: SHA-256 and size of the module when decompressed; equal to the file's own for an uncompressed one
+    #: SHA-256 and size of the module when decompressed; equal to the file's own for an uncompressed one; "" and 0 as
+    #: long as a compressed one has not been decompressed to its end (Store.modules; Store.decompress_modules does)
     sha256: str
     size: int
 

@@ -1,2 +1,42 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """What can be learnt from one file's bytes, read once when a package is unpacked; nothing is resolved here."""
+
+from __future__ import annotations
+
+import re
+
+from preroot.packages.learn.elf import read_elf
+from preroot.packages.learn.script import read_script
+from preroot.packages.learn.udev import read_rules
+from preroot.packages.learn.units import read_unit
+from preroot.packages.model import Learnt
+
+#: Unit types of systemd.unit(5).
+UNIT_TYPES = ("service", "socket", "device", "mount", "automount", "swap", "target", "path", "timer", "slice", "scope")
+
+_TYPES = "|".join(UNIT_TYPES)
+#: The system manager's units and their drop-ins, those of a type (service.d/) or a prefix (foo-.service.d/) too.
+_UNIT = re.compile(
+    rf"(?:(?:usr/)?lib|etc)/systemd/system/(?:[^/]+\.(?:{_TYPES})|(?:[^/]+\.)?(?:{_TYPES})\.d/[^/]+\.conf)"
+)
+_RULES = re.compile(r"(?:.*/)?udev/rules\.d/[^/]+\.rules")
+_MODULE = (".ko", ".ko.xz", ".ko.zst", ".ko.gz")
+
+
+def learn(path: str, mode: int, data: bytes | memoryview) -> Learnt | None:
+    """Return what can be learnt from a regular file, decided by its path and first bytes.
+
+    Arguments: path in the package (relative), permission bits, content. Kernel modules are not read here: most packages
+    of kernels have thousands of them and most images a few, so the store reads them on demand. Never raises.
+    """
+    del mode  # Which files may be executed is for the closure to say: scripts are sourced without x as well.
+    if _UNIT.fullmatch(path):
+        return read_unit(bytes(data))
+    if path.endswith(".rules") and _RULES.fullmatch(path):
+        return read_rules(bytes(data))
+    magic = bytes(data[:4])
+    if magic == b"\x7fELF":
+        return None if path.endswith(_MODULE) else read_elf(data)
+    if magic[:2] == b"#!":
+        return read_script(bytes(data[:256]) if len(data) > 256 else bytes(data))
+    return None
