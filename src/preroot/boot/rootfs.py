@@ -1,0 +1,189 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""A root file system whose init proves that it has run, and nothing else: a static busybox and a short script.
+
+What the kernel prints is no proof: it echoes its command line, with the token in it, before any program runs. So
+init prints the SHA-256 of the token *and* of a word that only that root file system holds (`identity`). The line
+can only come from a program that read both: the right root, in this boot.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+
+from msgspec import Struct
+
+from preroot.errors import BuildError
+
+#: first words of the lines that the root's init prints
+REACHED = "preroot-root-reached"
+MEMORY = "preroot-root-memory"
+#: where a root holds its identity
+IDENTITY_PATH = "etc/preroot-root"
+
+#: A tiny root works after systemd's switch_root (which has moved /proc, /sys, /dev and /run), after busybox's
+#: switch_root (which may have moved nothing), and as what a kernel starts by itself.
+#: The uptime is read before anything else, so that the figure does not include our own work.
+_INIT = r"""#!/bin/busybox sh
+# Prints the proof that this root was reached, and powers off.
+PATH=/usr/bin
+[ -e /proc/uptime ] || busybox mount -t proc proc /proc
+read -r uptime rest </proc/uptime
+[ -c /dev/console ] || busybox mount -t devtmpfs dev /dev
+exec </dev/console >/dev/console 2>&1
+token= after=poweroff
+read -r cmdline </proc/cmdline
+set -f
+for word in $cmdline; do
+    case $word in
+    preroot.token=*) token=${word#*=} ;;
+    preroot.after=*) after=${word#*=} ;;
+    esac
+done
+read -r identity </etc/preroot-root
+proof=$(printf '%s\n%s\n' "$token" "$identity" | busybox sha256sum)
+memory=
+while read -r name kib rest; do
+    case $name in
+    MemTotal: | MemFree: | MemAvailable:) memory="$memory ${name%:}=$kib" ;;
+    esac
+done </proc/meminfo
+# A line of its own, whatever the console was in the middle of.
+printf '\n%s %s uptime=%s\n' preroot-root-reached "${proof%% *}" "$uptime"
+printf '%s%s\n' preroot-root-memory "$memory"
+while read -r device place type options rest; do
+    [ "$place" != / ] || printf 'preroot-root-mount %s %s %s\n' "$device" "$type" "$options"
+done </proc/mounts
+[ "$after" != shell ] || busybox sh
+busybox sync
+busybox poweroff -f
+"""
+
+_OS_RELEASE = 'NAME="preroot test root"\nID=preroot-test\nPRETTY_NAME="preroot test root"\n'
+
+#: path → (mode, content); the content of a symbolic link (mode 0) is its target, of a directory None
+RootFiles = dict[str, tuple[int, bytes | str | None]]
+
+
+class RootReport(Struct, frozen=True):
+    """What the root's init printed: the proof, the guest's uptime (seconds), and memory in KiB, by meminfo's names."""
+
+    proof: str
+    uptime: float
+    memory: dict[str, int]
+    #: device, type and options of the root mount
+    mount: tuple[str, str, str]
+
+
+def proof(token: str, identity: str) -> str:
+    """Return what the init of the root with this identity prints for `token`."""
+    return hashlib.sha256(f"{token}\n{identity}\n".encode()).hexdigest()
+
+
+def tiny_root(busybox: bytes, identity: str = "root") -> RootFiles:
+    """Return the files of the tiny root.
+
+    `busybox` is the content of a static busybox program for the guest's architecture (`busybox_from_deb`);
+    `identity` (one word) tells this root from others in the same machine. Command line options that its init
+    knows: preroot.token=, and preroot.after=shell for a shell instead of power-off.
+    Directories are merged (/bin is a link to usr/bin), and there is an os-release file: `systemctl switch-root`
+    refuses a root without one (path_is_os_tree() of systemd).
+    """
+    if re.fullmatch(r"[\w.:-]+", identity, re.ASCII) is None:
+        raise ValueError(f"an identity is one word: {identity!r}")
+    files: RootFiles = {
+        "usr/bin/busybox": (0o755, busybox),
+        "usr/bin/sh": (0, "busybox"),
+        "usr/sbin/init": (0o755, _INIT.encode()),
+        "usr/lib/os-release": (0o644, _OS_RELEASE.encode()),
+        "etc/os-release": (0, "../usr/lib/os-release"),
+        IDENTITY_PATH: (0o644, f"{identity}\n".encode()),
+        "bin": (0, "usr/bin"),
+        "sbin": (0, "usr/sbin"),
+        "lib": (0, "usr/lib"),
+        "lib64": (0, "usr/lib64"),
+        "usr/lib64": (0o755, None),
+        "tmp": (0o1777, None),
+    }
+    files |= dict.fromkeys(("dev", "proc", "sys", "run", "var", "mnt", "root"), (0o755, None))
+    return dict(sorted(files.items()))
+
+
+def parse_report(lines: tuple[str, ...]) -> RootReport | None:
+    """Return what a root's init printed on the console, or None when its first line is not there, whole."""
+    report: RootReport | None = None
+    memory: dict[str, int] = {}
+    mount = ("", "", "")
+    for line in lines:
+        if found := re.search(rf"(?:^|\s){REACHED} ([0-9a-f]{{64}}) uptime=(\d+\.\d+)\s*$", line):
+            report = RootReport(found[1], float(found[2]), {}, mount)
+        elif found := re.search(rf"(?:^|\s){MEMORY}((?: \w+=\d+)+)\s*$", line):
+            memory = {name: int(kib) for name, _, kib in (pair.partition("=") for pair in found[1].split())}
+        elif found := re.search(r"(?:^|\s)preroot-root-mount (\S+) (\S+) (\S+)\s*$", line):
+            mount = (found[1], found[2], found[3])
+    return RootReport(report.proof, report.uptime, memory, mount) if report else None
+
+
+def busybox_from_deb(deb: bytes) -> bytes:
+    """Return the static busybox in the package file `deb` (Debian's busybox-static, any architecture).
+
+    Format: deb(5), an ar archive (common format, 60-byte headers) with data.tar.xz, .zst or .gz in it.
+    Raises BuildError when there is none.
+    """
+    import io
+    import tarfile
+
+    for name, data in _ar_members(deb):
+        if not name.startswith("data.tar"):
+            continue
+        try:
+            with tarfile.open(fileobj=io.BytesIO(_unpacked(name, data))) as archive:
+                for member in archive:
+                    if member.isreg() and member.name.lstrip("./") in ("bin/busybox", "usr/bin/busybox"):
+                        file = archive.extractfile(member)
+                        assert file is not None
+                        return file.read()
+        except (tarfile.TarError, OSError, EOFError, ValueError) as error:
+            raise BuildError(f"the busybox package cannot be read: {error}", "download it again") from error
+    raise BuildError("there is no busybox in the package given", "it must be busybox-static, whole")
+
+
+def _unpacked(name: str, data: bytes) -> bytes:
+    if name.endswith(".zst"):
+        import zstandard
+
+        try:
+            return zstandard.ZstdDecompressor().decompressobj().decompress(data)
+        except zstandard.ZstdError as error:
+            raise ValueError(str(error)) from error
+    if name.endswith(".xz"):
+        import lzma
+
+        try:
+            return lzma.decompress(data)
+        except lzma.LZMAError as error:
+            raise ValueError(str(error)) from error
+    if name.endswith(".gz"):
+        import gzip
+        import zlib
+
+        try:
+            return gzip.decompress(data)
+        except zlib.error as error:
+            raise ValueError(str(error)) from error
+    return data
+
+
+def _ar_members(deb: bytes) -> list[tuple[str, bytes]]:
+    if deb[:8] != b"!<arch>\n":
+        raise BuildError("the busybox package is no .deb file (no ar magic)", "download it again")
+    members = []
+    at = 8
+    while at + 60 <= len(deb):
+        size = deb[at + 48 : at + 58].strip()
+        if deb[at + 58 : at + 60] != b"`\n" or not size.isdigit():
+            raise BuildError(f"the busybox package is damaged at byte {at}", "download it again")
+        name = deb[at : at + 16].decode("ascii", "replace").rstrip(" /")
+        members.append((name, deb[at + 60 : at + 60 + int(size)]))
+        at += 60 + int(size) + int(size) % 2
+    return members
