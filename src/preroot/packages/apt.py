@@ -65,16 +65,10 @@ class AptSource:
             for request in parsed:
                 if request.lookup not in known and not _provided(environment, request):
                     raise self._unknown(environment, request)
-            argv = ["apt-get", "-qq", "--print-uris", "install", "--", *(each.argument for each in parsed)]
-            try:
-                output = run(argv, purpose="to resolve packages", env=environment) if parsed else b""
-            except ProgramError as error:
-                from preroot.packages.apt_errors import explain_install
-
-                raise explain_install(_text(error), [each.argument for each in parsed]) from None
+            output = _solve(environment, [request.argument for request in parsed]) if parsed else ""
             trust = self._trust()
         setup = self._setup()
-        packages = (_package(match, setup) for match in _URI_LINE.finditer(output.decode()))
+        packages = (_package(match, setup) for match in _URI_LINE.finditer(output))
         return Resolution(tuple(sorted(packages, key=lambda package: (package.name, package.arch))), trust)
 
     def fetch(self, packages: Sequence[Package], reporter: Reporter) -> Mapping[str, Path]:
@@ -244,6 +238,24 @@ def _candidates(environment: Mapping[str, str], requests: Sequence[Request]) -> 
     argv = ["apt-cache", "policy", "--", *sorted({request.lookup for request in requests})]
     output = run(argv, purpose="to look up packages", env=environment, ok=(0, 100)).decode()
     return {match["name"]: match["version"] for match in _CANDIDATE.finditer(output) if match["version"] != "(none)"}
+
+
+def _solve(environment: Mapping[str, str], arguments: Sequence[str]) -> str:
+    """Return the lines of `apt-get --print-uris install`. Raises BuildError with the solver's explanation."""
+    argv = ["apt-get", "--print-uris", "install", "-qq", "--", *arguments]
+    purpose = "to resolve packages"
+    try:
+        return run(argv, purpose=purpose, env=environment).decode()
+    except ProgramError:
+        pass
+    # -qq leaves the explanation out; without it apt takes twice the time to list what is recommended and suggested
+    argv[3] = "-q"
+    try:
+        return run(argv, purpose=purpose, env=environment).decode()
+    except ProgramError as error:
+        from preroot.packages.apt_errors import explain_install
+
+        raise explain_install(_text(error), arguments) from None
 
 
 def _provided(environment: Mapping[str, str], request: Request) -> bool:

@@ -34,13 +34,20 @@ def _no_release(match: re.Match[str], setup: Setup) -> tuple[str, str]:
     return f"{match['base']} has no suite {match['suite']!r}", f"{hint}; {_where(setup)}" if _where(setup) else hint
 
 
+def _refused(match: re.Match[str], setup: Setup) -> tuple[str, str]:
+    """Describe an answer of the mirror that apt goes on from as if there were no signature (401, 403, 407, 5xx)."""
+    hint = "credentials: https://NAME:PASSWORD@… in distribution.mirror, or distribution.client-certificate"
+    return f"cannot fetch {match['base']} {match['suite']}: {_reason(match['reason'])}", _where(setup) or hint
+
+
 def _no_key(match: re.Match[str], setup: Setup) -> tuple[str, str]:
     message = f"{match['base']} {match['suite']} is signed with key {match['key']}, which is not in {_keyrings(setup)}"
     return message, "set distribution.keyring to a file with the archive's keys, or update the keyring's package"
 
 
 _RULES: tuple[_Rule, ...] = (
-    (re.compile(r"The repository '(?P<base>\S+) (?P<suite>\S+) Release' does not have a Release file"), _no_release),
+    (re.compile(r"(?m)^Err:\d+ (?P<base>\S+) (?P<suite>\S+) .*\n +(?P<reason>(?:40[1-37-9]|5\d\d) .*)"), _refused),
+    (re.compile(r"'(?P<base>\S+) (?P<suite>\S+) Release' (?:does not have|no longer has) a Release file"), _no_release),
     (re.compile(r"error: (?P<base>\S+) (?P<suite>\S+) (?:In)?Release: .*NO_PUBKEY (?P<key>[0-9A-F]+)"), _no_key),
     (re.compile(r"verification failed: (?P<base>\S+) (?P<suite>\S+) (?:In)?Release: .*Missing key (?P<key>[0-9A-F]+)"),
      _no_key),
@@ -117,7 +124,7 @@ def explain_install(output: str, requests: Sequence[str]) -> BuildError:
                           "old versions are on snapshot mirrors only")  # fmt: skip
     virtual = re.search(r"Package (?P<name>\S+) is a virtual package provided by:\n(?P<by>(?:  .*\n)*)", output)
     if virtual:
-        providers = ", ".join(line.split()[0] for line in virtual["by"].splitlines() if line.split())
+        providers = ", ".join(sorted({line.split()[0] for line in virtual["by"].splitlines() if line.split()}))
         return BuildError(f"package {virtual['name']} is virtual", f"name one of: {providers}")
     unmet = re.search(r"have unmet dependencies:\n(?P<lines>(?: .*\n?)+)", output)
     # apt 3.1 and later explain themselves in the error lines

@@ -122,6 +122,8 @@ def _download_batch(
     batch: Sequence[Package], setup: Setup, archives: Path, aside: Path, environment: Mapping[str, str]
 ) -> int:
     """Download a batch; return its size in bytes."""
+    import shutil
+
     argv = [_HELPER, "download-file"]
     owners = {}
     for package in batch:
@@ -135,6 +137,10 @@ def _download_batch(
         raise apt_errors.explain_download(output, owners, str(archives)) from None
     for package in batch:
         path = aside / package.sha256
+        if path.is_symlink():  # mirror+file: with a file: mirror in the list; links outlive neither mirror nor mount
+            target = path.resolve()
+            path.unlink()
+            shutil.copyfile(target, path)
         _verify(path, package)
         path.chmod(0o644)
         path.replace(archives / package.sha256)

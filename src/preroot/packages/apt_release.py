@@ -63,10 +63,10 @@ def signers(text: str) -> tuple[str, ...]:
         coded = "".join(line.strip() for line in armor.splitlines() if not line.startswith("="))
         try:
             data = base64.b64decode(coded, validate=True)
-        except (binascii.Error, ValueError):
+            for packet in _signature_packets(data):
+                found.update(dict.fromkeys(_issuer(packet)))
+        except (binascii.Error, ValueError, IndexError):
             continue
-        for packet in _signature_packets(data):
-            found.update(dict.fromkeys(_issuer(packet)))
     return tuple(found)
 
 
