@@ -136,12 +136,12 @@ def test_a_recipes_file_that_changes_meanwhile(tmp_path: Path) -> None:
 
 def test_contents_of_the_store() -> None:
     class Store:
-        def read_at(self, package_sha: str, offset: int, size: int, sha256: str) -> bytes:
-            assert (package_sha, offset, size, sha256) == ("p", 7, 3, "s")
+        def read_at(self, package_sha: str, offset: int, size: int, sha256: str, path: str = "") -> bytes:
+            assert (package_sha, offset, size, sha256, path) == ("p", 7, 3, "s", "f")
             return b"abc"
 
-        def get_object(self, sha256: str) -> bytes:
-            return b"ab" if sha256 == "short" else b"abc"
+        def get_object(self, sha256: str) -> bytes | None:
+            return {"short": b"ab", "o": b"abc"}.get(sha256)
 
     reader = ContentReader(Store())
     entry = Entry("f", "file", 0o644, 0, 0, "a=1", (), 3, "s", content=StoreContent("p", 7))
@@ -149,13 +149,19 @@ def test_contents_of_the_store() -> None:
     assert reader.read(msgspec.structs.replace(entry, content=ObjectContent("o"))) == b"abc"
     with pytest.raises(BuildError, match="f of a=1 has 2 bytes in the store, not 3"):
         reader.read(msgspec.structs.replace(entry, content=ObjectContent("short")))
+    with pytest.raises(BuildError, match="f of a=1 was removed"):
+        reader.read(msgspec.structs.replace(entry, content=ObjectContent("gone")))
 
 
 def test_the_tree_digest_is_the_documented_one() -> None:
-    content = tree(file("a", b"hello", 0o640), other("b", "symlink", 0o777, target="a"), BASE.entries["dev/null"])
+    content = tree(
+        msgspec.structs.replace(file("a", b"hello", 0o640), uid=1, gid=2),
+        other("b", "symlink", 0o777, target="a"),
+        BASE.entries["dev/null"],
+    )
     text = (
         "preroot tree 1\n"
-        f"a\0f\x00640\x000\x000\0{sha256(b'hello').hexdigest()}\0\0\n"
+        f"a\0f\x00640\x001\x002\0{sha256(b'hello').hexdigest()}\0\0\n"
         "b\0l\x00777\x000\x000\0a\0\0\n"
         "dev\0d\x00755\x000\x000\0\0\0\n"
         "dev/null\0c\x00666\x000\x000\x001:3\0\0\n"

@@ -75,22 +75,40 @@ def test_circles_end() -> None:
     assert why(index, "e").chains == ()
 
 
-@given(st.dictionaries(st.sampled_from("abcdef"), st.lists(st.sampled_from("abcdef!"), min_size=1, max_size=3)))
+@given(
+    st.dictionaries(st.sampled_from("abcdef"), st.lists(st.sampled_from("abcdef!"), min_size=1, max_size=3), min_size=3)
+)
 def test_every_chain_of_a_reachable_path_ends_at_a_feature(graph: dict[str, list[str]]) -> None:
     graph = {path: [asker for asker in askers if asker == "!" or asker in graph] for path, askers in graph.items()}
     index = {
         path: WhyPath("", tuple(Reason("feature" if asker == "!" else "needed", asker) for asker in askers))
         for path, askers in graph.items()
     }
-    reachable = {path for path, askers in graph.items() if "!" in askers}
-    while more := {path for path, askers in graph.items() if reachable & set(askers)} - reachable:
-        reachable |= more
+    reachable = {path: 1 for path, askers in graph.items() if "!" in askers}
+    while more := {path for path, askers in graph.items() if reachable.keys() & set(askers)} - reachable.keys():
+        reachable |= dict.fromkeys(more, max(reachable.values()) + 1)
     for path, askers in graph.items():
         chains = why(index, path).chains
         assert len(chains) == len(askers)
         assert all(len({step.path for step in chain}) == len(chain) for chain in chains)
         if path in reachable:
             assert chains[0][-1].reason.kind == "feature"
+            assert len(chains[0]) == reachable[path]
+
+
+def test_the_shortest_of_several_ways_is_taken() -> None:
+    index = {
+        "x": WhyPath("", (Reason("needed", "y"),)),
+        "y": WhyPath("", (Reason("needed", "a1"), Reason("needed", "z"))),
+        "a1": WhyPath("", (Reason("needed", "a2"),)),
+        "a2": WhyPath("", (Reason("needed", "a3"),)),
+        "a3": WhyPath("", (Reason("needed", "a4"),)),
+        "a4": WhyPath("", (Reason("feature", "f"),)),
+        "z": WhyPath("", (Reason("needed", "z1"),)),
+        "z1": WhyPath("", (Reason("needed", "zz"),)),
+        "zz": WhyPath("", (Reason("feature", "f"),)),
+    }
+    assert [step.path for step in why(index, "x").chains[0]] == ["x", "y", "z", "z1", "zz"]
 
 
 def manifest_of(content: Tree) -> Manifest:

@@ -194,6 +194,12 @@ def test_the_alias_index_finds_what_fnmatch_finds(pairs: list[tuple[str, str]], 
     assert list(AliasIndex(pairs).find(key)) == wanted
 
 
+def test_a_bus_that_is_a_pattern() -> None:
+    index = AliasIndex([("p*:x[0-9]*", "a"), ("*", "b"), ("platform:x-1", "c"), ("pci:x1", "d")])
+    assert index.find("platform:x_1") == ("b", "c")
+    assert index.find("pci:x1") == ("a", "b", "d")
+
+
 def test_normalise_keeps_brackets() -> None:
     assert normalise("a-b[0-9]-c") == "a_b[0-9]_c"
 

@@ -13,8 +13,8 @@ from preroot.tree.model import BytesContent, Entry, FileContent, ObjectContent, 
 class ContentStore(Protocol):
     """What is needed of the store."""
 
-    def read_at(self, package_sha: str, offset: int, size: int, sha256: str) -> bytes:
-        """Return `size` bytes at `offset` of the package's blob, whose digest must be `sha256`."""
+    def read_at(self, package_sha: str, offset: int, size: int, sha256: str, path: str = ...) -> bytes:
+        """Return `size` bytes at `offset` of the package's blob, whose digest must be `sha256`; `path` for errors."""
 
     def get_object(self, sha256: str) -> bytes | None:
         """Return the object with that digest, None where it is not (any more)."""
@@ -40,7 +40,7 @@ class ContentReader:
         if self._store is None or content is None:
             raise ValueError(f"{entry.path}: no store to read {content!r} from")
         if isinstance(content, StoreContent):
-            data = self._store.read_at(content.package, content.offset, entry.size, entry.sha256)
+            data = self._store.read_at(content.package, content.offset, entry.size, entry.sha256, entry.path)
         else:
             assert isinstance(content, ObjectContent)
             found = self._store.get_object(content.sha256)

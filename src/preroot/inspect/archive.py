@@ -116,7 +116,6 @@ def read_archive(image: bytes, name: str, *, limit: int = UNPACKED_LIMIT) -> Arc
             if codec == "none":
                 entries, end = _read_entries(view, offset, number)
                 data: Buffer = view
-                end += -end % 4
             elif codec:
                 data, end = unpack(view, offset, codec, limit)
                 entries = list(_read_unpacked(memoryview(data), number))
