@@ -63,9 +63,11 @@ def feature_declarations(
     content = chosen.content
     found = []
     for line in content.directory:
-        path, _, mode = line.partition(" ")
+        path, _, mode_text = line.partition(" ")
         found.append(
-            Declaration(pool.canonical(path), owner, Reason("feature", chosen.name, "directory"), int(mode or "755", 8))
+            Declaration(
+                pool.canonical(path), owner, Reason("feature", chosen.name, "directory"), int(mode_text or "755", 8)
+            )
         )
     for link in content.link:
         reason = Reason("feature", chosen.name, "link")

@@ -124,9 +124,8 @@ class KernelPlan(Struct, frozen=True):
     builtin: tuple[str, ...]
     #: CONFIG_ name without the prefix → y, m or value
     config: dict[str, str]
-    #: where vmlinuz is
-    image: Content | None
-    image_size: int = 0
+    #: vmlinuz, as its package has it
+    image: Entry | None
 
 
 class PartPlan(Struct, frozen=True):

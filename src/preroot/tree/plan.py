@@ -114,7 +114,7 @@ def _fill(given: PartInput, chosen: Chosen) -> Callable[[str], str]:
 
 def _declare(given: PartInput, pool: Pool) -> list[Declaration]:
     """Collect all declarations, and make them known to the pool; enablement needs the units among them."""
-    declarations = merged_usr(given.merged)
+    declarations: list[Declaration] = []
     for chosen in given.chosen:
         declarations += feature_declarations(chosen, _fill(given, chosen), given.runtime, pool)
     if given.is_default:
@@ -133,7 +133,8 @@ def _declare(given: PartInput, pool: Pool) -> list[Declaration]:
     links = enablement(enabled, pool)
     for link in links:
         pool.declare(link.path, link.declared())
-    return declarations + links
+    # The links of a merged /usr are not declared to the pool: its canonical paths have them followed already.
+    return [*merged_usr(given.merged), *declarations, *links]
 
 
 def _exceptions(given: PartInput) -> list[tuple[Exception_, str]]:

@@ -27,6 +27,8 @@ class Request(Struct, frozen=True):
     value: str
     reason: Reason
     hard: bool = True
+    #: only suggested: left out even where some package has it
+    suggested: bool = False
     #: library: directories that the asker's RUNPATH or RPATH has ld.so search first
     search: tuple[str, ...] = ()
     #: library: RPATHs that the library inherits from its loaders for what it loads itself

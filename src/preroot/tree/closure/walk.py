@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Iterable
 from fnmatch import fnmatchcase
 
-from preroot.packages.model import Elf, Script, UdevRules, Unit
+from preroot.packages.model import Elf, Learnt, Script, UdevRules, Unit
 from preroot.recipe.schema import Exception_
 from preroot.tree.closure.elf import elf_requests, find_library
 from preroot.tree.closure.model import Closure, Missing, Request, World
@@ -44,7 +44,8 @@ class _Walk:
         self.missing: dict[tuple[str, str], Missing] = {}
         self.left_out: dict[tuple[str, str], LeftOut] = {}
         self.used: dict[int, Exception_] = {}
-        self.elf_contexts: set[tuple[str, tuple[str, ...]]] = set()
+        #: programs and plugins whose libraries have been looked for
+        self.loaded: set[str] = set()
         self.asked: set[str] = set()
 
     def answer(self, request: Request) -> None:
@@ -62,7 +63,7 @@ class _Walk:
             elif any(fnmatchcase(path, pattern) for pattern in self.world.exclude):
                 self._excluded(request, path)
             else:
-                self._take(path, request.reason, request.inherited)
+                self._take(path, request.reason)
 
     def _excepted(self, request: Request) -> bool:
         found = False
@@ -107,48 +108,95 @@ class _Walk:
         key = (request.value, request.reason.asker)
         self.left_out.setdefault(key, LeftOut(request.value, request.reason.asker, why))
 
-    def _take(self, path: str, reason: Reason, inherited: tuple[str, ...] = ()) -> None:
-        """Take a path with all links on the way to it, and ask for what the file at its end needs."""
+    def _take(self, path: str, reason: Reason, *, loaded: bool = False) -> str:
+        """Take a path with all links on the way to it, ask for what the file at its end needs, and return that file.
+
+        `loaded`: it is a library that a program loads, whose own libraries the caller looks for.
+        """
         resolved = self.pool.resolve(path)
-        final = resolved.path
-        if final is None:  # callers have looked
+        if resolved.path is None:  # callers have looked
             raise AssertionError(path)
-        chain = [*resolved.links, final]
+        chain = [*resolved.links, resolved.path]
         for before, here in zip([None, *chain], chain, strict=False):
             because = reason if before is None else Reason("symlink", before, here)
-            reasons = self.paths.get(here)
-            if reasons is None:
-                self.paths[here] = [because]
-            elif because not in reasons:
+            reasons = self.paths.setdefault(here, [])
+            if because not in reasons:
                 reasons.append(because)
-                if before is not None:
-                    continue
-        self._ask(final, inherited)
+        final = resolved.path
+        learnt = self.pool.learnt(final)
+        if isinstance(learnt, Elf) and not loaded and final not in self.loaded:
+            self.loaded.add(final)
+            self._load(final)
+        if final not in self.asked:
+            self.asked.add(final)
+            self._ask(final, learnt)
+        return final
 
-    def _ask(self, path: str, inherited: tuple[str, ...]) -> None:
-        learnt = self.pool.learnt(path)
-        if isinstance(learnt, Elf):
-            if (path, inherited) in self.elf_contexts:
-                return
-            self.elf_contexts.add((path, inherited))
-            self.todo.extend(elf_requests(path, learnt, inherited, self.world))
-        if path not in self.asked:
-            self.asked.add(path)
-            if isinstance(learnt, Script):
-                self.todo.extend(script_requests(path, learnt.interpreter, learnt.argument))
-            elif isinstance(learnt, Unit):
-                self.todo.extend(unit_requests(path, learnt, self.world))
-            elif isinstance(learnt, UdevRules):
-                self.todo.extend(udev_requests(path, learnt))
-            self._ask_facts(path)
+    def _load(self, program: str) -> None:
+        """Find the libraries of a program as ld.so does: breadth first, and a soname that is there already serves all.
 
-    def _ask_facts(self, path: str) -> None:
-        """Ask for what features know of this file and no static reading shows."""
+        That matters: libsystemd-core has no RUNPATH of its own and finds libsystemd-shared only because systemd
+        (257) has loaded it before. What is loaded by dlopen comes after, into the same process.
+        """
+        have: dict[str, str] = {}
+        queue: deque[tuple[str, tuple[str, ...]]] = deque([(program, ())])
+        late: deque[Request] = deque()
+        while queue or late:
+            if not queue:
+                self._load_library(late.popleft(), have, queue)
+                continue
+            path, inherited = queue.popleft()
+            elf = self.pool.learnt(path)
+            if not isinstance(elf, Elf):
+                continue
+            for request in elf_requests(path, elf, inherited, self.world):
+                if request.kind == "path":
+                    self.todo.append(request)
+                elif request.reason.kind == "dlopen":
+                    late.append(request)
+                else:
+                    self._load_library(request, have, queue)
+            late.extend(self._dlopen_facts(path))
+
+    def _load_library(self, request: Request, have: dict[str, str], queue: deque[tuple[str, tuple[str, ...]]]) -> None:
+        """Answer a program's or library's request for a library; `have` is what the process has loaded by soname."""
+        if self._excepted(request):
+            self._leave_out(request, "an exception is declared for it")
+            return
+        there = next((have[name] for name in (request.value, *request.alternatives) if name in have), None)
+        path = there or self._find(request)
+        if path is None:
+            self._not_found(request)
+        elif request.suggested and there is None:
+            self._leave_out(request, "only suggested, and no feature asks for it")
+        elif any(fnmatchcase(path, pattern) for pattern in self.world.exclude):
+            self._excluded(request, path)
+        else:
+            final = self._take(path, request.reason, loaded=True)
+            if there is None:
+                learnt = self.pool.learnt(final)
+                have[request.value] = path
+                if isinstance(learnt, Elf):
+                    have[learnt.soname or path.rpartition("/")[2]] = path
+                queue.append((final, request.inherited))
+
+    def _dlopen_facts(self, path: str) -> list[Request]:
+        """Return what features know that this file loads, and no static reading shows."""
+        found = []
         for fact in self.world.dlopen:
             if fnmatchcase(path, fact.asker):
                 first, *others = fact.sonames
                 reason = Reason("dlopen", path, fact.evidence)
-                self.todo.append(Request("library", first, reason, not fact.optional, alternatives=tuple(others)))
+                found.append(Request("library", first, reason, not fact.optional, alternatives=tuple(others)))
+        return found
+
+    def _ask(self, path: str, learnt: Learnt | None) -> None:
+        if isinstance(learnt, Script):
+            self.todo.extend(script_requests(path, learnt.interpreter, learnt.argument))
+        elif isinstance(learnt, Unit):
+            self.todo.extend(unit_requests(path, learnt, self.world))
+        elif isinstance(learnt, UdevRules):
+            self.todo.extend(udev_requests(path, learnt))
         for refers in self.world.refers:
             if fnmatchcase(path, refers.asker):
                 reason = Reason("generator", path, refers.evidence)

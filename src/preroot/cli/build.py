@@ -1,0 +1,65 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""`preroot build`."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from preroot.cli import print_json
+from preroot.cli.options import (
+    json_option,
+    output_option,
+    overrides_from,
+    quiet_option,
+    recipe_argument,
+    recipe_options,
+)
+from preroot.cli.report import megabytes, reporter_for
+from preroot.engine import BuildResult, Engine
+
+
+@click.command("build")
+@recipe_argument
+@output_option
+@recipe_options
+@click.option("--locked", is_flag=True, help="Use the lock as it is; fail where it does not fit.")
+@quiet_option
+@json_option
+def build_command(recipe: Path | None, output: Path, locked: bool, quiet: bool, as_json: bool, **options: Any) -> None:
+    """Build an image, with its manifest and lock.
+
+    RECIPE is a TOML file, or the name of a recipe in the search path; without one, the built-in recipe is built:
+    Debian trixie, amd64, linux-image-cloud-amd64, systemd.
+
+    \b
+    Examples:
+      preroot build --output out
+      preroot build my.toml --locked
+      preroot build --feature -btrfs --set compression.level=19
+      preroot build --kernel-module e1000e --kernel-module drivers/net/
+    """
+    from preroot.unchanged import remember
+
+    overrides = overrides_from(options)
+    with Engine(reporter=reporter_for(quiet=quiet, json=as_json)) as engine:
+        loaded = engine.load(recipe, overrides)
+        result = engine.build(loaded, output, frozen=locked)
+        _show(result, quiet=quiet, as_json=as_json)
+        said = "" if quiet or as_json else f"{result.image}: nothing has changed\n"
+        if not as_json:
+            remember(engine.workspace.cache, sys.argv[1:], engine.consulted, said)
+
+
+def _show(result: BuildResult, *, quiet: bool, as_json: bool) -> None:
+    if as_json:
+        print_json(result)
+    elif not quiet:
+        parts = ", ".join(f"{part.name} {megabytes(part.size)}" for part in result.parts)
+        click.echo(f"{result.image}: {megabytes(result.size)} ({parts})")
+        click.echo(f"tree {result.tree_digest}")
+    if result.secret:
+        click.echo(f"{result.image} has a secret inside: it is readable by its owner only (0600)", err=True)

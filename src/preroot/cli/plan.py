@@ -1,0 +1,110 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""`preroot plan`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from preroot.cli import print_json
+from preroot.cli.options import (
+    json_option,
+    output_option,
+    overrides_from,
+    quiet_option,
+    recipe_argument,
+    recipe_options,
+)
+from preroot.cli.report import megabytes, reporter_for, table
+from preroot.engine import Engine
+from preroot.recipe.load import LoadedRecipe, explain
+from preroot.tree.model import Plan
+
+
+@click.command("plan")
+@recipe_argument
+@output_option
+@recipe_options
+@click.option("--explain", "show_values", is_flag=True, help="Show every value of the recipe and where it came from.")
+@click.option("--left-out", is_flag=True, help="Show what was not taken, and why.")
+@click.option("--size", is_flag=True, help="Show which packages and features the bytes come from.")
+@quiet_option
+@json_option
+def plan_command(recipe: Path | None, output: Path, quiet: bool, as_json: bool, **options: Any) -> None:
+    """Show every decision of a build; write no image and no lock.
+
+    \b
+    Examples:
+      preroot plan
+      preroot plan my.toml --explain
+      preroot plan --left-out --size
+    """
+    views = {name: options.pop(name) for name in ("show_values", "left_out", "size")}
+    with Engine(reporter=reporter_for(quiet=quiet, json=as_json)) as engine:
+        loaded = engine.load(recipe, overrides_from(options))
+        plan = engine.plan(loaded, engine.locked(loaded, engine.lock_path(loaded, output)))
+    if as_json:
+        print_json(_as_data(plan, loaded))
+        return
+    if views["show_values"]:
+        click.echo(table(explain(loaded), ("value", "", "from")))
+    if views["left_out"]:
+        click.echo(table([(each.what, f"asked for by {each.asker}", each.reason) for each in plan.left_out]))
+    if views["size"]:
+        click.echo(table(_sizes(plan), ("owner", "size", "files")))
+    if not any(views.values()):
+        _summary(plan)
+
+
+def _summary(plan: Plan) -> None:
+    kernel = plan.kernel
+    rows = [("recipe", plan.name), ("layout", plan.layout), ("packages", str(len(plan.lock.packages)))]
+    if kernel is not None:
+        rows.append(("kernel", f"{kernel.version} ({len(kernel.modules)} modules)"))
+    for part in plan.parts:
+        entries = part.tree.entries.values()
+        size = megabytes(sum(entry.size for entry in entries))
+        rows.append((f"part {part.name}", f"{part.flavour}, {len(entries)} paths, {size}, {part.codec} {part.level}"))
+        if part.features:
+            rows.append(("", ", ".join(part.features)))
+    if plan.cmdline:
+        rows.append(("cmdline", " ".join(plan.cmdline)))
+    rows.append(("left out", f"{len(plan.left_out)} (--left-out)"))
+    click.echo(table(rows))
+    for warning in plan.warnings:
+        click.echo(f"warning: {warning}", err=True)
+
+
+def _sizes(plan: Plan) -> list[tuple[str, str, str]]:
+    sizes: dict[str, list[int]] = {}
+    for part in plan.parts:
+        for entry in part.tree.entries.values():
+            if entry.type == "file":
+                sizes.setdefault(entry.owner, []).append(entry.size)
+    ordered = sorted(sizes.items(), key=lambda item: (-sum(item[1]), item[0]))
+    return [(owner, megabytes(sum(each)), str(len(each))) for owner, each in ordered]
+
+
+def _as_data(plan: Plan, loaded: LoadedRecipe) -> dict[str, object]:
+    """Return the plan as plain data: entries without their contents."""
+    from preroot.image.manifest import manifest_entry
+
+    return {
+        "name": plan.name,
+        "layout": plan.layout,
+        "values": [{"key": key, "value": value, "from": origin} for key, value, origin in explain(loaded)],
+        "packages": plan.lock.packages,
+        "kernel": plan.kernel and {"version": plan.kernel.version, "modules": plan.kernel.modules},
+        "parts": [
+            {
+                "name": part.name, "flavour": part.flavour, "features": part.features, "format": part.format,
+                "codec": part.codec, "level": part.level,
+                "entries": [manifest_entry(entry) for entry in part.tree.entries.values()],
+            }
+            for part in plan.parts
+        ],
+        "left-out": plan.left_out,
+        "warnings": plan.warnings,
+    }  # fmt: skip

@@ -1,0 +1,151 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""recipe → facts → lock → plan → tree → image → proof: the public API that command line, tests and others call.
+
+>>> engine = Engine()
+>>> loaded = engine.load(Path("my.toml"))
+>>> result = engine.build(loaded, Path("out"))
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from types import TracebackType
+
+from msgspec import structs
+
+from preroot.cache import default_cache
+from preroot.engine.building import BuildResult, output_names, write_outputs
+from preroot.engine.locking import Chooser, Locked, find_lock, lock_path
+from preroot.engine.planning import Planner, gather, unpacked
+from preroot.engine.workspace import Workspace, read_runtime, runtime_directories
+from preroot.errors import BuildError, RecipeError
+from preroot.packages.lock import lock_diff, write_lock
+from preroot.packages.source import Source, open_source
+from preroot.packages.store import Store
+from preroot.progress import Reporter, Silent
+from preroot.recipe.load import NO_OVERRIDES, LoadedRecipe, Overrides, load_recipe
+from preroot.tree.model import Plan
+
+__all__ = ["BuildResult", "Engine", "LockChange", "Overrides", "Workspace", "default_workspace"]
+
+#: (package, version before, version now); '' for one that was not there
+LockChange = tuple[str, str, str]
+
+
+def default_workspace() -> Workspace:
+    """Return the workspace of this user: the default cache directory and search path."""
+    return Workspace(default_cache())
+
+
+class Engine:
+    """Everything that preroot does, over one workspace. A context manager: it holds files of the store open.
+
+    Arguments: the workspace (None: this user's), who is told of progress (None: nobody), and a source to take
+    packages from instead of the one that a recipe names.
+    """
+
+    def __init__(
+        self, workspace: Workspace | None = None, reporter: Reporter | None = None, source: Source | None = None
+    ) -> None:
+        self.workspace = workspace or default_workspace()
+        self.reporter: Reporter = reporter or Silent()
+        self.store = Store(self.workspace.store)
+        self._source = source
+        #: files that the last plan was made from, for the nothing-changed check
+        self.consulted: tuple[Path, ...] = ()
+
+    def __enter__(self) -> Engine:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.store.close()
+
+    def load(self, path: Path | None = None, overrides: Overrides = NO_OVERRIDES) -> LoadedRecipe:
+        """Return the recipe `path` (a file or a name; None: the built-in one) with what the command line sets.
+
+        Raises RecipeError naming file and line.
+        """
+        return load_recipe(path, overrides, self.workspace.search)
+
+    def source(self, loaded: LoadedRecipe, chooser: Chooser) -> Source:
+        """Return the source that the recipe's packages come from."""
+        if self._source is not None:
+            return self._source
+        info = chooser.distribution
+        return open_source(
+            loaded.recipe.distribution, default_suites=info.suites, keyring_candidates=info.keyrings,
+            cache=self.workspace.cache,
+        )  # fmt: skip
+
+    def lock(
+        self, loaded: LoadedRecipe, path: Path, *, update: bool = False, frozen: bool = False
+    ) -> tuple[Locked, tuple[LockChange, ...]]:
+        """Return the recipe with a lock that fits it, and what changed in the lock at `path`.
+
+        A lock that fits is used as it is; one that does not keeps the versions of the packages that it has; with
+        `update` all are resolved anew. `frozen`: nothing is resolved or written, BuildError where that is needed.
+        """
+        chooser = Chooser(loaded, self.workspace.search)
+        old = find_lock(path)
+        reason = f"there is no lock at {path}" if old is None else chooser.misfit(old)
+        if old is not None and reason is None and not update:
+            return chooser.locked(old), ()
+        if frozen:
+            raise BuildError(f"--locked: {reason}", "preroot lock makes one")
+        kept = None if update else old
+        locked = chooser.resolve(self.source(loaded, chooser), kept, self.reporter)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_lock(path, locked.lock)
+        return locked, tuple(lock_diff(old, locked.lock)) if old else ()
+
+    def locked(self, loaded: LoadedRecipe, path: Path) -> Locked:
+        """Return the recipe with the lock at `path`, or with a fresh, unwritten one where that does not fit."""
+        chooser = Chooser(loaded, self.workspace.search)
+        old = find_lock(path)
+        if old is not None and chooser.misfit(old) is None:
+            return chooser.locked(old)
+        return chooser.resolve(self.source(loaded, chooser), old, self.reporter)
+
+    def plan(self, loaded: LoadedRecipe, locked: Locked) -> Plan:
+        """Return every decision of the build. Raises BuildError with a line for each thing that is missing."""
+        return self.planner(loaded, locked).plan()
+
+    def planner(self, loaded: LoadedRecipe, locked: Locked) -> Planner:
+        """Return the planner of a recipe: its packages are in the store afterwards."""
+        if loaded.recipe.kernel.directory:
+            raise RecipeError("kernel.directory: kernels from a directory can't be used yet", "use kernel.package")
+        source = self.source(loaded, Chooser(loaded, self.workspace.search))
+        indexes = unpacked(locked.lock.packages, self.store, source, self.reporter)
+        gathered = gather(locked, indexes, loaded.recipe.kernel.version)
+        runtime = read_runtime(self.workspace.search)
+        return Planner(loaded, locked, gathered, store=self.store, runtime=runtime, reporter=self.reporter)
+
+    def build(self, loaded: LoadedRecipe, output: Path, *, frozen: bool = False) -> BuildResult:
+        """Build the recipe's image into `output`, with manifest, kernel and lock.
+
+        Raises BuildError; whatever was in `output` then stays as it was.
+        """
+        path = self.lock_path(loaded, output)
+        locked, _ = self.lock(loaded, path, frozen=frozen)
+        planner = self.planner(loaded, locked)
+        plan = planner.plan()
+        threads = loaded.recipe.compression.threads
+        result = write_outputs(plan, output, self.store, tools=planner.tools, threads=threads, reporter=self.reporter)
+        if not frozen:
+            complete = structs.replace(plan.lock, tools=planner.tools)
+            if complete != locked.lock:
+                write_lock(path, complete)
+        self.consulted = tuple(self._consulted(locked, path, result))
+        return result
+
+    def lock_path(self, loaded: LoadedRecipe, output: Path) -> Path:
+        """Return where the lock of a recipe lies."""
+        return lock_path(loaded, output, self.workspace.search)
+
+    def _consulted(self, locked: Locked, lock: Path, result: BuildResult) -> Iterable[Path]:
+        yield from locked.files
+        yield from runtime_directories(self.workspace.search)
+        yield from (lock, *output_names(result.image.stem, result.image.parent).values())

@@ -1,0 +1,85 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""From a plan to files: image, manifest, kernel and lock, each whole or not at all."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from msgspec import Struct
+
+from preroot.image.content import ContentReader
+from preroot.image.manifest import Manifest, encode, make_manifest
+from preroot.image.write import Output, WrittenImage, WrittenPart, replace_file, write_image
+from preroot.packages.store import Store
+from preroot.progress import Reporter
+from preroot.tree.model import Plan
+
+
+class BuildResult(Struct, frozen=True):
+    """What a build wrote."""
+
+    image: Path
+    manifest: Path
+    #: vmlinuz beside the image, for `preroot boot`; None for an image without a kernel
+    kernel: Path | None
+    size: int
+    sha256: str
+    tree_digest: str
+    parts: tuple[WrittenPart, ...]
+    secret: bool
+
+
+def output_names(name: str, directory: Path) -> dict[str, Path]:
+    """Return where a build writes: `image`, `manifest`, `kernel`, by the recipe's name."""
+    return {
+        "image": directory / f"{name}.initrd",
+        "manifest": directory / f"{name}.manifest.json",
+        "kernel": directory / f"{name}.vmlinuz",
+    }
+
+
+def write_outputs(
+    plan: Plan, directory: Path, store: Store, *, tools: Mapping[str, str], threads: int, reporter: Reporter
+) -> BuildResult:
+    """Write image, manifest and kernel of a plan into `directory`.
+
+    The image is renamed into place before its manifest, and the manifest carries the image's digest: who finds the
+    two apart after a crash can tell. Raises BuildError; each file then is as it was before.
+    """
+    names = output_names(plan.name, directory)
+    reader = ContentReader(store)
+    written = write_image(plan, names["image"], reader, threads=threads, reporter=reporter)
+    manifest = make_manifest(plan, written, tools)
+    write_file(names["manifest"], encode(manifest), secret=plan.secret)
+    kernel = plan.kernel.image if plan.kernel else None
+    if kernel is not None:
+        write_file(names["kernel"], reader.read(kernel), secret=False)
+    return _result(plan, written, manifest, names, kernel is not None)
+
+
+def _result(
+    plan: Plan, written: WrittenImage, manifest: Manifest, names: Mapping[str, Path], has_kernel: bool
+) -> BuildResult:
+    return BuildResult(
+        image=names["image"],
+        manifest=names["manifest"],
+        kernel=names["kernel"] if has_kernel else None,
+        size=written.size,
+        sha256=written.sha256,
+        tree_digest=manifest.tree_digest,
+        parts=written.parts,
+        secret=plan.secret,
+    )
+
+
+def write_file(path: Path, data: bytes, *, secret: bool) -> None:
+    """Write a whole file aside and rename it into place; one that is the same already is left alone."""
+    if not secret and path.is_file() and path.stat().st_size == len(data) and path.read_bytes() == data:
+        return
+
+    def write(output: Output) -> tuple[WrittenPart, ...]:
+        output.write(data)
+        return ()
+
+    replace_file(path, write, secret=secret)

@@ -1,0 +1,158 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""From a recipe to its features, what they need of the packages, and the lock that pins those."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+from msgspec import Struct
+
+import preroot
+from preroot.engine.parts import PartSpec, part_specs
+from preroot.errors import RecipeError
+from preroot.facts.arch import arch
+from preroot.packages.lock import FORMAT as LOCK_FORMAT
+from preroot.packages.lock import fits, read_lock, request_digest
+from preroot.packages.model import Lock
+from preroot.packages.source import Resolution, Source
+from preroot.progress import Reporter
+from preroot.recipe.conditions import Chosen, Facts
+from preroot.recipe.distributions import DistributionInfo, load_distribution, requests_for
+from preroot.recipe.library import Features
+from preroot.recipe.load import LoadedRecipe
+from preroot.recipe.search import SearchPath
+from preroot.recipe.select import check_options, select
+
+#: Packages whose versions features compare (`when = { systemd = ">=256" }`).
+_COMPARED = ("systemd",)
+
+
+class Locked(Struct, frozen=True):
+    """A recipe with its features chosen and its packages pinned."""
+
+    lock: Lock
+    specs: tuple[PartSpec, ...]
+    #: part → its features, for parts that have features of their own
+    chosen: dict[str, tuple[Chosen, ...]]
+    requests: tuple[str, ...]
+    distribution: DistributionInfo
+    #: every file that was looked at for it
+    files: tuple[Path, ...]
+
+
+def lock_path(loaded: LoadedRecipe, output: Path, search: SearchPath) -> Path:
+    """Return where the lock of a recipe lies: beside it, named like it; for a recipe that came with preroot or the
+    system, in the output directory."""
+    ours = any(loaded.path.is_relative_to(directory) for directory in search.directories)
+    return (output / "preroot.lock") if ours else loaded.path.with_suffix(".lock")
+
+
+class Chooser:
+    """Chooses the features of a recipe's parts, under given facts."""
+
+    def __init__(self, loaded: LoadedRecipe, search: SearchPath) -> None:
+        self.loaded = loaded
+        self.recipe = loaded.recipe
+        self.specs = part_specs(loaded.recipe)
+        self.features = Features(search)
+        distribution = self.recipe.distribution
+        architecture = arch(distribution.arch).name
+        self.distribution = load_distribution(distribution.name, distribution.release, architecture, search)
+
+    def choose(self, versions: Mapping[str, str]) -> dict[str, tuple[Chosen, ...]]:
+        """Return part → features, evaluated under `versions` of packages (empty: none known yet)."""
+        distribution = self.recipe.distribution
+        chosen = {}
+        for spec in self.specs:
+            if not spec.features:
+                continue
+            facts = Facts(
+                distribution.name, self.distribution.release, self.distribution.arch, spec.flavour, dict(versions)
+            )  # fmt: skip
+            where = self.loaded.where(("part", spec.name, "features"))
+            chosen[spec.name] = select(
+                spec.features, self.features, self.recipe.features, facts, where=where, elsewhere=self.recipe.features
+            )
+        if not chosen:
+            raise RecipeError("the recipe chooses no feature", 'for example [part.base] features = ["systemd", "ext4"]')
+        check_options(self.recipe.features, {each.name for group in chosen.values() for each in group})
+        return chosen
+
+    def requests(self, chosen: Mapping[str, Sequence[Chosen]]) -> tuple[str, ...]:
+        """Return what the source is asked for: the kernel's package, what features need, the recipe's packages."""
+        found: dict[str, None] = {}
+        for feature in (each for group in chosen.values() for each in group):
+            found |= dict.fromkeys(requests_for(feature.content.needs, self.distribution, feature.name))
+        kernel = self.recipe.kernel
+        if not kernel.directory:
+            found[kernel.package or self.distribution.kernel] = None
+        found.update(dict.fromkeys(self.recipe.packages))
+        return tuple(sorted(found))
+
+    def locked(self, lock: Lock) -> Locked:
+        """Return the recipe with `lock`, features evaluated under its versions."""
+        chosen = self.choose(lock.versions)
+        files = (*self.loaded.files, *self.features.files, *self.distribution.consulted)
+        return Locked(lock, self.specs, chosen, self.requests(chosen), self.distribution, files)
+
+    def resolve(self, source: Source, old: Lock | None, reporter: Reporter) -> Locked:
+        """Resolve the recipe's packages and return it with a new lock.
+
+        With `old`, packages that it has keep their versions: only what the recipe asks for beyond it is new.
+        """
+        candidates = source.candidates(_COMPARED)
+        versions = dict(candidates) if old is None else {**candidates, **old.versions}
+        chosen = self.choose(versions)
+        requests = self.requests(chosen)
+        with reporter.step("resolving"):
+            resolution = source.resolve(requests, reporter)
+            if old is not None:
+                resolution = source.resolve(_pinned(requests, resolution, old), reporter)
+        lock = self._lock(resolution, requests, old)
+        return self.locked(lock)
+
+    def _lock(self, resolution: Resolution, requests: Sequence[str], old: Lock | None) -> Lock:
+        distribution = self.recipe.distribution
+        by_name = {package.name: package.version for package in resolution.packages}
+        return Lock(
+            format=LOCK_FORMAT,
+            preroot=preroot.__version__,
+            request=request_digest(distribution, requests),
+            data=self.data_digest(),
+            source=distribution.source,
+            distribution=distribution.name,
+            release=distribution.release,
+            arch=distribution.arch,
+            versions={name: by_name[name] for name in _COMPARED if name in by_name},
+            packages=resolution.packages,
+            users=old.users if old else {},
+            groups=old.groups if old else {},
+            trust=resolution.trust,
+        )
+
+    def data_digest(self) -> str:
+        """Return the digest of the feature and distribution files that were read so far, by name and content."""
+        digest = hashlib.sha256()
+        for path in sorted({*self.features.files, *self.distribution.consulted}):
+            if path.is_file():
+                digest.update(f"{path.name}\0{hashlib.sha256(path.read_bytes()).hexdigest()}\0".encode())
+        return digest.hexdigest()
+
+    def misfit(self, lock: Lock) -> str | None:
+        """Return why a lock does not fit the recipe, None when it does."""
+        chosen = self.choose(lock.versions)
+        return fits(lock, request_digest(self.recipe.distribution, self.requests(chosen)))
+
+
+def _pinned(requests: Iterable[str], resolution: Resolution, old: Lock) -> list[str]:
+    kept = {package.name: package for package in old.packages}
+    pins = [f"{each.name}={kept[each.name].version}" for each in resolution.packages if each.name in kept]
+    named = {pin.partition("=")[0] for pin in pins}
+    return [*pins, *(request for request in requests if request not in named)]
+
+
+def find_lock(path: Path) -> Lock | None:
+    """Return the lock at `path`, None where there is none. Raises RecipeError for a broken one."""
+    return read_lock(path) if path.exists() else None

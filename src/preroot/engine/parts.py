@@ -1,0 +1,60 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""Which parts a layout has, and what the recipe makes of each. Pure."""
+
+from __future__ import annotations
+
+from msgspec import Struct
+
+from preroot.errors import RecipeError
+from preroot.recipe.schema import Codec, Flavour, FormatName, LayoutName, Recipe
+
+
+class PartSpec(Struct, frozen=True):
+    """One part as it is asked for."""
+
+    name: str
+    flavour: Flavour
+    #: names as the recipe lists them
+    features: tuple[str, ...]
+    format: FormatName
+    codec: Codec
+    level: int
+    minus: tuple[str, ...]
+    placement: str
+
+
+#: part → whether it has a tree of its own features; the others are filled from what those features ask for
+LAYOUTS: dict[LayoutName, dict[str, bool]] = {"initrd": {"microcode": False, "base": True, "modules": False}}
+
+
+def part_specs(recipe: Recipe) -> tuple[PartSpec, ...]:
+    """Return the parts of the recipe's layout. Raises RecipeError for a layout or part that there is not."""
+    parts = LAYOUTS.get(recipe.layout)
+    if parts is None:
+        raise RecipeError(f"layout {recipe.layout!r} can't be built yet", f"layouts: {', '.join(LAYOUTS)}")
+    for name in recipe.part:
+        if name not in parts:
+            raise RecipeError(f"layout {recipe.layout} has no part {name!r}", f"its parts: {', '.join(parts)}")
+    specs = []
+    for name, has_features in parts.items():
+        given = recipe.part.get(name)
+        if given is not None and given.features and not has_features:
+            raise RecipeError(
+                f"part {name} takes no features of its own: it has what those of the other parts ask for",
+                "list them in [part.base]",
+            )
+        compression = given.compression if given and given.compression else recipe.compression
+        early = name == "microcode"  # the kernel reads it before it can decompress anything
+        specs.append(
+            PartSpec(
+                name=name,
+                flavour=given.flavour if given and given.flavour else "systemd",
+                features=given.features if given else (),
+                format=given.format if given and given.format else "cpio",
+                codec="none" if early else compression.codec,
+                level=0 if early else compression.level,
+                minus=given.minus if given else (),
+                placement=given.placement if given else "",
+            )
+        )
+    return tuple(specs)
