@@ -22,7 +22,7 @@ from preroot.tree.model import Entry, KernelPlan, PartPlan, Plan
 #: The kernel looks for microcode only in an uncompressed archive at the very beginning
 #: (Documentation/arch/x86/microcode.rst); modules come last, so that they can be exchanged with the kernel.
 _PART_ORDER = ("microcode", "base", "modules")
-#: what processors want of microcode's address (Intel SDM 3A, 10.11.1)
+#: what processors want of microcode's address (Intel SDM 3A, "Microcode Update Facilities")
 _MICROCODE_ALIGN = 16
 
 
@@ -173,7 +173,7 @@ def _write_initrd(
     for part in parts:
         output.align(4)
         if previous == "lz4":
-            # The legacy frame has no end: the kernel ends it at a block size of zero (lib/decompress_unlz4.c, 5.9 on)
+            # The legacy frame has no end: the kernel ends it at a block size of zero (lib/decompress_unlz4.c; seen with 6.12)
             output.write(bytes(4))
         offset = output.position
         microcode = part.name == "microcode"
