@@ -32,8 +32,8 @@ def archive_chunks(
 
     `read` returns the content of a file entry. Entries are written sorted by path, numbered from 1, each with one link
     and with the time `mtime` (seconds). `align` is the alignment in bytes of files' contents within the archive:
-    processors want microcode at multiples of 16 (Intel SDM 3A, "Microcode Update Facilities"), which is reached by more than one NUL behind
-    a name, as iucode_tool(8) does.
+    processors want microcode at multiples of 16 (Intel SDM 3A, "Microcode Update Facilities"). It is reached by more
+    than one NUL behind a name, as iucode_tool(8) does.
     Raises BuildError for what the format cannot hold or the kernel would not unpack.
     """
     gathered: list[bytes] = []

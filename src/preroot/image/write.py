@@ -173,7 +173,7 @@ def _write_initrd(
     for part in parts:
         output.align(4)
         if previous == "lz4":
-            # The legacy frame has no end: the kernel ends it at a block size of zero (lib/decompress_unlz4.c; seen with 6.12)
+            # The legacy frame has no end: the kernel ends it at a block size of zero (lib/decompress_unlz4.c, 6.12)
             output.write(bytes(4))
         offset = output.position
         microcode = part.name == "microcode"
