@@ -81,7 +81,6 @@ def _rules(*rules: tuple[str, str | Callable[[re.Match[str]], str]]) -> tuple[Ru
 
 
 _RULES = _rules(
-    (r"preroot: (?:error|failed|fatal|reason):? (\S.*)", "{1}"),
     (r"Initramfs unpacking failed: (.*)", _unpacking),
     (r"Kernel panic - not syncing: System is deadlocked on memory", "the machine ran out of memory"),
     (r"Kernel panic - not syncing: Out of memory", "the machine ran out of memory"),
@@ -101,6 +100,7 @@ _RULES = _rules(
      "the machine ran out of memory, and {1} was killed"),
     (r".*Specified switch root path '?([^' ]*)'? does not seem to be an OS tree",
      "switch root failed: {1} has no os-release file, so it is no root file system (or the wrong one)"),
+    (r"(?:preroot: )?The real root was not reached \(step (\S+)\): (.+)", "{2} (step {1})"),
     (r"switch_root: (.*)", "switch root failed: {1}"),
     (r"Failed to (?:start|execute) (?:initrd-switch-root\.service|Switch Root)",
      "switch root failed: the root was mounted, but it has no init that could be run"),
@@ -112,6 +112,7 @@ _RULES = _rules(
     (r"mount: .*(?:Invalid argument|wrong fs type).*",
      "the root could not be mounted, its file system is not the one asked for, or its module is missing: {0}"),
     (r'Warning: "?(/dev/[^" ]+)"? does not exist', _device),
+    (r"(?:preroot: )?The device (\S+) did not appear\.", _device),
     (r"Timed out waiting for device (.+)", _device),
     (r"ALERT! +(\S+) does not exist", _device),
     (r"Failed to mount (?:sysroot\.mount|/sysroot)",
@@ -122,6 +123,7 @@ _RULES = _rules(
     (r"(?:You are in emergency mode|Entering emergency mode|Started (?:emergency\.service|Emergency Shell)"
      r"|Generating \"/run/initramfs/rdsosreport)",
      "the initrd gave up and went to its emergency shell"),
+    (r"(?:preroot: )?The root file system was not mounted: (.+)", "the root file system was not mounted: {1}"),
     (r"\(initramfs\)", "the initrd gave up and opened a shell"),
     (r"Cannot open access to console, the root account is locked", "the initrd gave up, and its shell is locked"),
 )  # fmt: skip

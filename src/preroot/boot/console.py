@@ -60,9 +60,14 @@ class FailedUnit(Struct, frozen=True):
 
 
 def sanitise(raw: bytes | str) -> str:
-    """Return a console line as text without escape sequences and control characters (a tab stays)."""
+    """Return a console line as text without escape sequences, control characters (a tab stays) and trailing space."""
+    return clean(raw).rstrip()
+
+
+def clean(raw: bytes | str) -> str:
+    """Return text as `sanitise` does, its trailing space kept: what a prompt without a newline is looked for in."""
     text = raw.decode("utf-8", "replace") if isinstance(raw, bytes) else raw
-    return _CONTROLS.sub(" ", _ESCAPES.sub("", text).strip("\r")).rstrip()
+    return _CONTROLS.sub(" ", _ESCAPES.sub("", text).strip("\r"))
 
 
 def parse(lines: Iterable[str]) -> Iterator[Line]:
@@ -91,22 +96,22 @@ MILESTONES: tuple[tuple[str, re.Pattern[str]], ...] = tuple(
     (name, re.compile(pattern))
     for name, pattern in (
         ("kernel", r"Linux version \d"),
-        ("initrd unpacked", r"Freeing initrd memory:"),
-        ("init started", r"Run /\S+ as init process"),
+        ("initrd-unpacked", r"Freeing initrd memory:"),
+        ("init-started", r"Run /\S+ as init process"),
         ("systemd", r"systemd \d\S* running in |Running in initrd\.|Welcome to "),
         ("udev", r"Started (?:systemd-udevd\.service|Rule-based Manager for Device)"),
-        ("root device", r"Reached target (?:initrd-root-device\.target|Initrd Root Device)"),
-        ("sysroot mounted", r"Mounted (?:sysroot\.mount|/sysroot)"),
-        ("switch root", r"Switching root\.|Starting (?:initrd-switch-root\.service|Switch Root)"),
-        ("root reached", rf"{REACHED} [0-9a-f]{{64}} "),
+        ("root-device", r"Reached target (?:initrd-root-device\.target|Initrd Root Device)"),
+        ("sysroot-mounted", r"Mounted (?:sysroot\.mount|/sysroot)"),
+        ("switch-root", r"Switching root\.|Starting (?:initrd-switch-root\.service|Switch Root)"),
+        ("root-reached", rf"{REACHED} [0-9a-f]{{64}} "),
         ("multi-user", r"Reached target (?:multi-user\.target|Multi-User System)"),
-        ("power off", r"reboot: Power(?:ing)? (?:down|off)"),
+        ("power-off", r"reboot: Power(?:ing)? (?:down|off)"),
         ("halt", r"reboot: System halted"),
         ("restart", r"reboot: Restarting system"),
     )
 )
-#: how preroot's own runtime tells a step, in the flavours without systemd
-_OURS = re.compile(r"preroot: milestone (\S.*)")
+#: How preroot's own runtime tells a step, in the flavours without systemd; a detail may follow the name.
+_OURS = re.compile(r"preroot: milestone (\S+)")
 
 
 def milestones(lines: Iterable[str]) -> tuple[Milestone, ...]:
@@ -119,16 +124,31 @@ def milestones(lines: Iterable[str]) -> tuple[Milestone, ...]:
             exact = line.seconds is not None
             seconds = last
             # The root's init prints the uptime that it read first, which is what counts.
-            if name == "root reached" and (uptime := re.search(r" uptime=(\d+\.\d+)", line.text)):
+            if name == "root-reached" and (uptime := re.search(r" uptime=(\d+\.\d+)", line.text)):
                 seconds, exact = float(uptime[1]), True
-            found.setdefault(name, Milestone(name, seconds, exact, line.text))
+            known = found.setdefault(name, Milestone(name, seconds, exact, line.text))
+            # Told twice, on the console and in the kernel's log: only the second has a stamp.
+            if exact and not known.exact and known.line == line.text:
+                found[name] = Milestone(name, seconds, exact, line.text)
     return tuple(found.values())
 
 
 def _milestone(text: str) -> str:
     if ours := _OURS.match(text):
-        return ours[1].strip()
+        return ours[1]
     return next((name for name, pattern in MILESTONES if pattern.match(text)), "")
+
+
+#: what an initrd says when it will not reach the root any more
+_GAVE_UP = re.compile(
+    r"(?:You are in emergency mode|Entering emergency mode|Press Enter (?:for maintenance|to continue)"
+    r"|.*Dropping to a shell!|(?:preroot: )?[Tt]he real root was not reached|Cannot open access to console, the root)"
+)
+
+
+def gave_up(line: str) -> bool:
+    """Return whether a sanitised line says that the initrd has given up, so that nothing is worth waiting for."""
+    return any(_GAVE_UP.match(message.text) for message in parse([line]))
 
 
 def last_milestone(lines: Iterable[str]) -> Milestone | None:

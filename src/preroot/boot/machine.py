@@ -301,6 +301,10 @@ class Machine:
         self._timed_out = self._timed_out or not in_time
         return in_time
 
+    def linger(self, seconds: float) -> bool:
+        """Go on reading for so long at most (of this host); return whether the machine has ended."""
+        return self.console.drain(timeout=seconds)
+
     def __exit__(self, *_: object) -> None:
         self.end()
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from typing import BinaryIO
 
 from msgspec import Struct
 
@@ -124,66 +125,15 @@ def parse_report(lines: tuple[str, ...]) -> RootReport | None:
     return RootReport(report.proof, report.uptime, memory, mount) if report else None
 
 
-def busybox_from_deb(deb: bytes) -> bytes:
-    """Return the static busybox in the package file `deb` (Debian's busybox-static, any architecture).
+def busybox_from_deb(package: BinaryIO, name: str) -> bytes:
+    """Return the static busybox in an open package file (Debian's busybox-static, of any architecture).
 
-    Format: deb(5), an ar archive (common format, 60-byte headers) with data.tar.xz, .zst or .gz in it.
-    Raises BuildError when there is none.
+    Raises BuildError naming the package (`name`) when it cannot be read or has no busybox.
     """
-    import io
-    import tarfile
+    from preroot.packages.deb import Deb
 
-    for name, data in _ar_members(deb):
-        if not name.startswith("data.tar"):
-            continue
-        try:
-            with tarfile.open(fileobj=io.BytesIO(_unpacked(name, data))) as archive:
-                for member in archive:
-                    if member.isreg() and member.name.lstrip("./") in ("bin/busybox", "usr/bin/busybox"):
-                        file = archive.extractfile(member)
-                        assert file is not None
-                        return file.read()
-        except (tarfile.TarError, OSError, EOFError, ValueError) as error:
-            raise BuildError(f"the busybox package cannot be read: {error}", "download it again") from error
-    raise BuildError("there is no busybox in the package given", "it must be busybox-static, whole")
-
-
-def _unpacked(name: str, data: bytes) -> bytes:
-    if name.endswith(".zst"):
-        import zstandard
-
-        try:
-            return zstandard.ZstdDecompressor().decompressobj().decompress(data)
-        except zstandard.ZstdError as error:
-            raise ValueError(str(error)) from error
-    if name.endswith(".xz"):
-        import lzma
-
-        try:
-            return lzma.decompress(data)
-        except lzma.LZMAError as error:
-            raise ValueError(str(error)) from error
-    if name.endswith(".gz"):
-        import gzip
-        import zlib
-
-        try:
-            return gzip.decompress(data)
-        except zlib.error as error:
-            raise ValueError(str(error)) from error
-    return data
-
-
-def _ar_members(deb: bytes) -> list[tuple[str, bytes]]:
-    if deb[:8] != b"!<arch>\n":
-        raise BuildError("the busybox package is no .deb file (no ar magic)", "download it again")
-    members = []
-    at = 8
-    while at + 60 <= len(deb):
-        size = deb[at + 48 : at + 58].strip()
-        if deb[at + 58 : at + 60] != b"`\n" or not size.isdigit():
-            raise BuildError(f"the busybox package is damaged at byte {at}", "download it again")
-        name = deb[at : at + 16].decode("ascii", "replace").rstrip(" /")
-        members.append((name, deb[at + 60 : at + 60 + int(size)]))
-        at += 60 + int(size) + int(size) % 2
-    return members
+    deb = Deb(package, name)
+    for member in deb.members():
+        if member.type == "file" and member.path in ("bin/busybox", "usr/bin/busybox"):
+            return b"".join(deb.content())
+    raise BuildError(f"there is no busybox in the package {name}", "it must be busybox-static")

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import IO
 
-from preroot.boot.console import sanitise
+from preroot.boot.console import clean, sanitise
 
 #: Bytes of the unfinished line that patterns are matched against (prompts have no newline); more is cut off.
 _LONGEST_LINE = 64 * 1024
@@ -66,18 +66,22 @@ class Console:
             while self._unseen:
                 if found := wanted.search(self._unseen.popleft()):
                     return found
-            if found := wanted.search(sanitise(self._partial[self._spent :])):
+            if found := wanted.search(clean(self._partial[self._spent :])):
                 self._spent = len(self._partial)
                 return found
             if self.ended or not self._read(until):
                 why = "the machine ended" if self.ended else "the time was up"
                 raise ConsoleEnded(f"{why} before /{pattern}/ was seen on the console")
 
-    def drain(self, stop: Callable[[str], bool] | None = None) -> bool:
-        """Read until the machine ends or `stop` says so of a line; return False when the time was up first."""
+    def drain(self, stop: Callable[[str], bool] | None = None, timeout: float | None = None) -> bool:
+        """Read until the machine ends or `stop` says so of a line; return False when the time was up first.
+
+        `timeout` is in seconds of this host and shortens the console's own deadline.
+        """
+        until = self._deadline if timeout is None else min(self._deadline, time.monotonic() + timeout)
         looked = len(self.lines)
         while not self.ended:
-            more = self._read(self._deadline)
+            more = self._read(until)
             if stop is not None and any(stop(line) for line in self.lines[looked:]):
                 return True
             looked = len(self.lines)
