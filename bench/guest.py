@@ -1,0 +1,97 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""Boots images: the same machine, root file system and command line for all, in QEMU's software emulation."""
+
+from __future__ import annotations
+
+import secrets
+from pathlib import Path
+from statistics import median
+
+from msgspec import Struct
+
+from preroot.boot.disks import DiskRecipe, Volume, make_disk
+from preroot.boot.machine import DiskSpec, Machine, MachineSpec
+from preroot.boot.rootfs import proof, tiny_root
+from preroot.boot.scenario import Expect, Scenario, explain, judge, stop_when
+from preroot.boot.stage import digest, entries_of
+from preroot.errors import BuildError
+
+LABEL = "bench-root"
+IDENTITY = "bench"
+#: seconds of this host for one boot
+TIMEOUT = 240
+#: MiB; dracut's generic image needs about 250
+MEMORY = 1024
+#: steps in which the smallest memory is looked for, in MiB
+STEP = 16
+
+#: What all generators understand. `quiet`, because a serial console under emulation costs time for each line.
+CMDLINE = f"root=LABEL={LABEL} rootfstype=ext4 rw quiet"
+
+
+class Bed(Struct, frozen=True):
+    """What all images of one kernel are booted with: the kernel, the root file system, and where logs go."""
+
+    kernel: Path
+    root: Path
+    logs: Path
+
+
+class Boots(Struct, frozen=True):
+    """Medians over the boots of one image: guest uptime in seconds and memory in use in bytes when init runs."""
+
+    uptime: float
+    memory: int
+    runs: tuple[float, ...]
+    #: the smallest guest that reached its root, in MiB; 0 when it was not looked for
+    smallest: int = 0
+
+
+def make_root(busybox: bytes, cache: Path) -> Path:
+    """Return the disk that all boot into: ext4, with preroot's tiny root in it."""
+    entries = tuple(entries_of(tiny_root(busybox, IDENTITY)))
+    content = digest(entries)
+    recipe = DiskRecipe(volumes=(Volume(fstype="ext4", content=content, label=LABEL),))
+    return make_disk(recipe, {content: lambda: entries}, cache)
+
+
+def boot_once(bed: Bed, initrd: Path, name: str, memory: int = MEMORY) -> tuple[float, int]:
+    """Boot an image to its root; return the guest's uptime there (seconds) and the memory in use (bytes).
+
+    The accelerator is always TCG, so that figures of machines with and without KVM mean the same.
+    Raises BuildError that says how far it came when the root's init does not run.
+    """
+    token = secrets.token_hex(16)
+    expect = Expect(identity=IDENTITY)
+    scenario = Scenario(name=name, kernel=str(bed.kernel), expect=expect, timeout=TIMEOUT)
+    spec = MachineSpec(kernel=str(bed.kernel), initrds=(str(initrd),), cmdline=f"{CMDLINE} preroot.token={token}",
+                       memory=memory, disks=(DiskSpec(image=str(bed.root)),), accel="tcg")  # fmt: skip
+    with Machine(spec, bed.logs, timeout=TIMEOUT, cache=bed.logs, name=name) as machine:
+        machine.wait(stop_when(expect))
+        result = judge(scenario, machine.end(), proof(token, IDENTITY))
+    if result.problems or result.guest_seconds is None or result.used_memory is None:
+        raise BuildError(f"{name}: {explain(result)}", f"see {result.log}")
+    return result.guest_seconds, result.used_memory * 1024
+
+
+def boot(bed: Bed, initrd: Path, name: str, times: int) -> Boots:
+    """Boot an image so many times and return the medians."""
+    seen = [boot_once(bed, initrd, f"{name}-{number}") for number in range(times)]
+    return Boots(uptime=median(up for up, _ in seen), memory=int(median(used for _, used in seen)),
+                 runs=tuple(up for up, _ in seen))  # fmt: skip
+
+
+def smallest_memory(bed: Bed, initrd: Path, name: str) -> int:
+    """Return the smallest memory in MiB, in steps of `STEP`, with which the image reaches its root.
+
+    Found by halving between nothing and `MEMORY`, which supposes that more memory never hurts.
+    """
+    low, high = 0, MEMORY // STEP
+    while high - low > 1:
+        middle = (low + high) // 2
+        try:
+            boot_once(bed, initrd, f"{name}-memory", memory=middle * STEP)
+            high = middle
+        except BuildError:
+            low = middle
+    return high * STEP

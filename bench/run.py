@@ -1,0 +1,161 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""Measures initrd generators and prints tables: `python -m bench.run --help`."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+import msgspec
+from msgspec.structs import replace
+
+from bench import guest, host, images, ours, peers, report, scope
+from bench.chroots import Chroot, KernelFiles, kernel_in, make
+from bench.results import Case, Kernel, Results, Row
+from preroot.errors import BuildError, PrerootError
+
+PROJECT = Path(__file__).resolve().parents[1]
+KERNELS = {"cloud": "linux-image-cloud-amd64", "generic": "linux-image-amd64"}
+SUITE = "trixie"
+
+
+class Bench:
+    """One run: its options, directories, and the root file system that all images boot into."""
+
+    def __init__(self, options: argparse.Namespace) -> None:
+        self.options = options
+        self.cache = Path(options.cache)
+        self.logs = Path(options.logs)
+        self.logs.mkdir(parents=True, exist_ok=True)
+        self.scope = scope.load()
+        self.root = guest.make_root(host.static_busybox(self.cache), self.cache / "disks")
+
+    def all_kernels(self) -> tuple[Kernel, ...]:
+        """Measure everything for all kernels asked for."""
+        packages = tuple(KERNELS[name] for name in self.options.kernels.split(","))
+        chroots = {} if self.options.quick else peers.chroots(self.cache, packages)
+        for name, chroot in chroots.items():
+            tell(f"chroot for {name}")
+            make(chroot, SUITE, self.logs / f"chroot-{name}.log", refresh=not self.options.no_refresh)
+            peers.prepare(chroot)
+        return tuple(self.one_kernel(package, chroots) for package in packages)
+
+    def one_kernel(self, package: str, chroots: dict[str, Chroot]) -> Kernel:
+        """Measure everything for one kernel: all images first, then their scope, then the timed runs."""
+        first: dict[str, tuple[Path, str]] = {}
+        rows: list[Row] = []
+        tell(f"{package}: making every image once")
+        own = None if self.options.peers_only else ours.prepare(package, SUITE, self.cache, self.logs)
+        kernel = own.kernel if own else kernel_in(chroots["dracut"], package)
+        for peer in self.chosen_peers():
+            self.same_kernel(kernel, kernel_in(chroots[peer.chroot], package), peer.title)
+            try:
+                first[peer.key] = (peers.build(peer, chroots[peer.chroot], kernel, 1, self.logs, memory=False)[1], "")
+            except BuildError as error:
+                if not peer.may_fail:
+                    raise
+                first[peer.key] = (Path(), f"it {peer.may_fail} ({error.message})")
+        contents = {key: images.read(path, self.cache) for key, (path, failure) in first.items() if not failure}
+        if own:
+            contents["preroot"] = images.read(own.image, self.cache)
+        scope.demand(self.scope, contents, kernel)
+        cases: tuple[Case, ...] = ()
+        if own:
+            tell(f"{package}: preroot")
+            cases = ours.measure(own, self.options.runs, self.logs)
+            warm = next(case for case in cases if case.key == "warm")
+            row = Row(key="preroot", title="preroot", version=host.environment().preroot, build=warm.cost)
+            rows.append(self.finish(row, own.image, contents["preroot"], kernel))
+        for peer in self.chosen_peers():
+            tell(f"{package}: {peer.title}")
+            path, failure = first[peer.key]
+            row = Row(
+                key=peer.key, title=peer.title, version=chroots[peer.chroot].version(peer.package), failure=failure
+            )
+            if not failure:
+                costs, path = peers.build(peer, chroots[peer.chroot], kernel, self.options.runs, self.logs)
+                row = self.finish(replace(row, build=costs), path, contents[peer.key], kernel)
+            rows.append(row)
+        waived = tuple(f"{waiver.capability} ({waiver.reason})" for pair in self.scope.equal for waiver in pair.waived)
+        return Kernel(package, kernel.release, kernel.version, tuple(rows), cases, waived)
+
+    def chosen_peers(self) -> list[peers.Peer]:
+        """Return the peers that were asked for. Raises BuildError for one that is not known."""
+        if self.options.quick:
+            return []
+        known = {peer.key: peer for peer in peers.PEERS}
+        wanted = self.options.peers.split(",") if self.options.peers else list(known)
+        if unknown := [key for key in wanted if key not in known]:
+            raise BuildError(f"unknown peer {unknown[0]!r}", f"known: {', '.join(known)}")
+        return [known[key] for key in wanted]
+
+    def same_kernel(self, kernel: KernelFiles, other: KernelFiles, title: str) -> None:
+        """Raise BuildError unless both have the same kernel package."""
+        if (kernel.release, kernel.version) != (other.release, other.version):
+            raise BuildError(f"{title} has kernel {other.version}, and the others have {kernel.version}",
+                             "run it again without --no-refresh")  # fmt: skip
+
+    def finish(self, row: Row, image: Path, contents: images.Contents, kernel: KernelFiles) -> Row:
+        """Add to a row what its image has in it, and how it boots."""
+        able = tuple(each.name for each in self.scope.capability if not scope.lacks(each, contents, kernel))
+        row = replace(row, size=contents.size, uncompressed=contents.uncompressed, recompressed=contents.recompressed,
+                      modules=len(contents.modules), capabilities=able)  # fmt: skip
+        if not self.options.boot_runs:
+            return row
+        bed = guest.Bed(kernel.vmlinuz, self.root, self.logs)
+        name = f"{row.key}-{kernel.release}"
+        boots = guest.boot(bed, image, name, self.options.boot_runs)
+        if self.options.least_memory:
+            boots = replace(boots, smallest=guest.smallest_memory(bed, image, name))
+        return replace(row, boots=boots)
+
+
+def tell(text: str) -> None:
+    """Say on standard error what is done now."""
+    print(f"bench: {text}", file=sys.stderr, flush=True)
+
+
+def parse(argv: list[str] | None = None) -> argparse.Namespace:
+    """Read the command line."""
+    home = os.environ.get("XDG_CACHE_HOME") or str(Path("~/.cache").expanduser())
+    parser = argparse.ArgumentParser(prog="bench", description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="preroot alone: no chroots, no root needed")
+    parser.add_argument("--peers-only", action="store_true", help="the peers without preroot")
+    parser.add_argument("--peers", default="", metavar="NAME,…", help="only these peers")
+    parser.add_argument("--kernels", default="cloud", metavar="NAME,…", help="cloud, generic or both (default: cloud)")
+    parser.add_argument("--runs", type=int, default=5, help="builds of each kind (default: 5)")
+    parser.add_argument("--boot-runs", type=int, default=3, help="boots of each image; 0: none (default: 3)")
+    parser.add_argument("--least-memory", action="store_true", help="also look for the smallest guest that boots")
+    parser.add_argument(
+        "--no-refresh", action="store_true", help="leave chroots as they are, without looking for updates"
+    )
+    parser.add_argument("--cache", default=f"{home}/preroot-bench", help="directory for chroots and what was computed")
+    parser.add_argument("--logs", default=str(PROJECT / "build/bench"), help="directory for logs and figures.json")
+    parser.add_argument("--write", action="store_true", help="put the tables into docs/performance.md")
+    options = parser.parse_args(argv)
+    if unknown := [name for name in options.kernels.split(",") if name not in KERNELS]:
+        parser.error(f"unknown kernel {unknown[0]!r}: cloud or generic")
+    return options
+
+
+def main() -> int:
+    """Run the bench; return the exit code."""
+    options = parse()
+    try:
+        bench = Bench(options)
+        results = Results(host.environment(), options.runs, options.boot_runs, bench.all_kernels())
+    except PrerootError as error:
+        print(f"bench: {error}", file=sys.stderr)
+        return error.exit_code
+    (bench.logs / "figures.json").write_bytes(msgspec.json.format(msgspec.json.encode(results)))
+    text = report.report(results, bench.scope)
+    print(text)
+    if options.write:
+        report.write(text, PROJECT / "docs/performance.md")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
