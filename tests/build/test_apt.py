@@ -404,7 +404,7 @@ def test_index_that_names_a_path_outside_the_mirror(archive: DebArchive, key: Ke
 def test_unreachable_mirror(prepared: DebArchive, key: Key, tmp_path: Path) -> None:
     error = failure(prepared, key, tmp_path, mirror="http://127.0.0.1:1/debian")
     assert "http://127.0.0.1:1/debian/dists/trixie/InRelease" in error
-    assert "refused" in error
+    assert "onnect" in error
     assert "lock" in error
 
 

@@ -44,6 +44,9 @@ def archive(key: Key, tmp_path_factory: pytest.TempPathFactory) -> DebArchive:
 class Handler(SimpleHTTPRequestHandler):
     """Serves files; notes each request line; with `login` asks for it; takes a proxy's absolute addresses, too."""
 
+    # without it, each answer ends with the connection, which apt 3.0 takes for an attack when it is TLS
+    protocol_version = "HTTP/1.1"
+
     def __init__(self, *arguments: Any, login: str, seen: list[str], **named: Any) -> None:
         self.login = login
         self.seen = seen
@@ -144,11 +147,11 @@ def test_the_hosts_proxy(archive: DebArchive, key: Key, tmp_path: Path, monkeypa
 def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Make an authority, and a certificate by it that serves 127.0.0.1 and the client alike."""
     top = tmp_path_factory.mktemp("tls")
-    (top / "ext").write_text("subjectAltName=IP:127.0.0.1\n")
+    (top / "ext").write_text("subjectAltName=IP:127.0.0.1\nauthorityKeyIdentifier=keyid\n")
     curve = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
     commands: tuple[list[str | Path], ...] = (
-        ["req", "-x509", *curve, "-days", "2", "-subj", "/CN=authority", "-keyout", top / "ca.key", "-out",
-         top / "ca.pem"],
+        ["req", "-x509", *curve, "-days", "2", "-subj", "/CN=authority", "-addext",
+         "keyUsage=critical,keyCertSign", "-keyout", top / "ca.key", "-out", top / "ca.pem"],
         ["req", *curve, "-subj", "/CN=127.0.0.1", "-keyout", top / "host.key", "-out", top / "host.csr"],
         ["x509", "-req", "-in", top / "host.csr", "-CA", top / "ca.pem", "-CAkey", top / "ca.key", "-CAcreateserial",
          "-days", "2", "-extfile", top / "ext", "-out", top / "host.pem"],

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from preroot.packages.apt_release import list_name, parse_release, signers
 
 DATES = "Date: Sat, 12 Sep 2026 07:55:41 UTC\nValid-Until: Sat, 19 Sep 2026 07:55:41 UTC\n"
-BODY = f"Origin: Debian\n{DATES}Codename: trixie\nArchitectures: all amd64 arm64\nComponents: main contrib\nSHA256:\n 00 1 main/Date: x\n"
+BODY = f"Origin: Debian\n{DATES}Codename: trixie\n"
+BODY += "Architectures: all amd64 arm64\nComponents: main contrib\nSHA256:\n 00 1 main/Date: x\n"
 
 
 def signature(*subpackets: bytes, unhashed: bytes = b"", new: bool = True, version: int = 4) -> bytes:

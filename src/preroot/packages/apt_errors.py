@@ -16,6 +16,7 @@ from preroot.packages.apt_config import Setup
 _Rule = tuple[re.Pattern[str], Callable[[re.Match[str], Setup], tuple[str, str]]]
 
 _DROPPED = "`preroot lock --update`, or a snapshot mirror in distribution.mirror"
+_OFFLINE = "without the network only a build with a lock works"
 _FAILED = re.compile(r"^[EW]: Failed to fetch (?P<uri>\S+)\s+(?P<reason>.*)$", re.MULTILINE)
 _NO_SPACE = re.compile(r"No space left on device|Disk quota exceeded")
 _UNWRITABLE = re.compile(r"(?P<path>/\S+) .*\((?:13: Permission denied|30: Read-only file system)\)")
@@ -30,6 +31,10 @@ def _keyrings(setup: Setup) -> str:
 
 
 def _no_release(match: re.Match[str], setup: Setup) -> tuple[str, str]:
+    """Describe a Release file that is not there; apt says the same of one that it could not get for other reasons."""
+    told = re.search(rf"(?m)^Err:\d+ {re.escape(match['base'])} {re.escape(match['suite'])} .*\n +(.*)", match.string)
+    if told and not re.match(r"404\b|410\b|File not found", told[1]):
+        return f"cannot fetch {match['base']} {match['suite']}: {_reason(told[1])}", _where(setup) or _OFFLINE
     hint = "check distribution.release and distribution.suites"
     return f"{match['base']} has no suite {match['suite']!r}", f"{hint}; {_where(setup)}" if _where(setup) else hint
 
@@ -84,14 +89,13 @@ def explain_update(output: str, setup: Setup, cache: str) -> BuildError:
             return BuildError(*describe(match, setup))
     failed = _FAILED.search(output)
     if failed:
-        hint = "without the network only a build with a lock works"
         uri, reason = failed["uri"], _reason(failed["reason"])
         if "Hash Sum mismatch" in reason or "unexpected size" in reason:
             return BuildError(
                 f"{uri} does not have the digest that the signed Release file gives: {reason}",
                 "the mirror is being updated or has been tampered with; try again or use another",
             )
-        return BuildError(f"cannot fetch {uri}: {reason}", "; ".join(filter(None, (hint, _where(setup)))))
+        return BuildError(f"cannot fetch {uri}: {reason}", "; ".join(filter(None, (_OFFLINE, _where(setup)))))
     return BuildError(f"apt cannot read the archive: {last_words(output)}")
 
 

@@ -137,7 +137,7 @@ def _download_batch(
         raise apt_errors.explain_download(output, owners, str(archives)) from None
     for package in batch:
         path = aside / package.sha256
-        if path.is_symlink():  # mirror+file: with a file: mirror in the list; links outlive neither mirror nor mount
+        if path.is_symlink():  # all that apt makes of file: addresses; a cache must outlive the mirror
             target = path.resolve()
             path.unlink()
             shutil.copyfile(target, path)
@@ -158,8 +158,6 @@ def package_uri(package: Package, setup: Setup) -> str:
     if {"", ".", ".."} & set(package.filename.split("/")) or not package.filename.isprintable():
         raise BuildError(f"{package.owner}: {package.filename!r} is not a path on a mirror", "is the lock damaged?")
     base = setup.bases[package.repository] if 0 <= package.repository < len(setup.bases) else setup.bases[0]
-    # for file: apt would only make a link to the mirror's file; copy: is its method that gives a file of our own
-    base = f"copy:{base.removeprefix('file:')}" if base.startswith("file:") else base
     return f"{base}/{quote(package.filename, safe='/~')}"
 
 

@@ -133,7 +133,7 @@ def _score(entry: HostEntry, distribution: str, component: str) -> int:
         # Debian's and Ubuntu's keyring files are named after them: debian-archive-keyring.gpg (the package's name too)
         named = any(path.rpartition("/")[2].startswith(f"{distribution}-") for path in entry.keyrings)
         score += 4 if named else -1
-    # deb.debian.org/debian, mirror/pub/debian, /etc/apt/mirrors/debian.list (cloud images: mirror+file:)
+    # http://MIRROR/debian, http://MIRROR/pub/debian, mirror+file:/etc/apt/mirrors/debian.list (cloud images)
     if entry.uri.rpartition("/")[2].partition(".")[0] in {distribution, f"{distribution}-security"}:
         score += 2
     return score + (1 if component in entry.components else -3)
