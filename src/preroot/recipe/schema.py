@@ -26,9 +26,15 @@ Policy = Literal["locked", "password", "open"]
 FailureAction = Literal["shell", "reboot", "poweroff", "halt"]
 Mode = Annotated[str, Meta(pattern="^0?[0-7]{3,4}$", description="permissions in octal, for example 0644")]
 #: what useradd(8) and sysusers.d(5) agree on; a line break or colon would forge lines of /etc/passwd
-AccountName = Annotated[str, Meta(pattern=r"^[a-z_][a-z0-9_-]{0,30}(?!\n)$")]
-AccountNumber = Annotated[int, Meta(ge=0, le=2**32 - 2)]
-AccountText = Annotated[str, Meta(pattern=r"^[^:\n]*(?!\n)$")]
+AccountName = Annotated[
+    str,
+    Meta(pattern=r"^[a-z_][a-z0-9_-]{0,30}(?!\n)$", description="at most 31 of a-z, 0-9, _ and -, not a digit first"),
+]
+AccountNumber = Annotated[int, Meta(ge=0, le=2**32 - 2, description="left out: a free one, kept in the lock")]
+AccountText = Annotated[str, Meta(pattern=r"^[^:\n]*(?!\n)$", description="one line without colons")]
+PartName = Annotated[str, Meta(description="part that it goes into; empty: the first that has a shell of its own")]
+Owner = Annotated[str, Meta(description="name of the user that owns it")]
+OwnerGroup = Annotated[str, Meta(description="name of the group that owns it")]
 ImagePath = Annotated[str, Meta(min_length=1, description="a path in the image, with or without the leading slash")]
 
 
@@ -86,7 +92,7 @@ class Kernel(Base, frozen=True):
 class Compression(Base, frozen=True):
     """How a part's archive is compressed."""
 
-    codec: Codec = "zstd"
+    codec: Annotated[Codec, Meta(description="the kernel must be able to unpack it")] = "zstd"
     level: Annotated[int, Meta(ge=-7, le=22, description="compression level of the codec")] = 3
     threads: Annotated[int, Meta(ge=0, description="threads; 0: the processors of this machine")] = 0
 
@@ -101,28 +107,30 @@ class Budget(Base, frozen=True):
 class Part(Base, frozen=True):
     """One tree of the image: its flavour, features, format, place and budget. Which parts there are: the layout."""
 
-    flavour: Flavour | None = None
+    flavour: Annotated[Flavour | None, Meta(description="who runs the part")] = None
     features: Annotated[tuple[str, ...], Meta(description="features; a first entry `...` keeps those from before")] = ()
-    format: FormatName | None = None
-    compression: Compression | None = None
+    format: Annotated[FormatName | None, Meta(description="how the part is written; without one, the layout's")] = None
+    compression: Annotated[Compression | None, Meta(description="instead of the recipe's")] = None
     minus: Annotated[tuple[str, ...], Meta(description="parts whose content is left out of this one")] = ()
     placement: Annotated[str, Meta(description="where the part lies (layouts other than initrd)")] = ""
-    budget: Budget | None = None
+    budget: Annotated[Budget | None, Meta(description="the most that it may take")] = None
 
 
 class Root(Base, frozen=True):
     """The real root: what `preroot boot` tries, and what layouts without a command line mount."""
 
-    kind: str = "disk"
+    kind: Annotated[str, Meta(description="root kind: what the root is on")] = "disk"
     device: Annotated[str, Meta(description="UUID=, LABEL=, PARTUUID=, PARTLABEL= or a path")] = ""
-    fstype: str = ""
-    flags: str = ""
+    fstype: Annotated[str, Meta(description="file system; empty: found out at boot")] = ""
+    flags: Annotated[str, Meta(description="mount options")] = ""
 
 
 class Access(Base, frozen=True):
     """Who may have a shell before the real root is there."""
 
-    policy: Policy = "locked"
+    policy: Annotated[
+        Policy, Meta(description="`locked` (nobody), `password`, or `open` (whoever is at the console)")
+    ] = "locked"
     password_hash: Annotated[str, Meta(description="crypt(5) hash for policy `password`; a secret")] = ""
 
 
@@ -130,7 +138,7 @@ class Failure(Base, frozen=True):
     """What happens when the root is not reached."""
 
     timeout: Annotated[int, Meta(ge=1, description="seconds to wait for the root device")] = 90
-    action: FailureAction = "shell"
+    action: Annotated[FailureAction, Meta(description="`shell` obeys [access]")] = "shell"
     delay: Annotated[
         int, Meta(ge=0, description="seconds in which the reason stays on the console before the action")
     ] = 10
@@ -139,37 +147,37 @@ class Failure(Base, frozen=True):
 class Microcode(Base, frozen=True):
     """Processor microcode in an early archive."""
 
-    vendors: tuple[Literal["intel", "amd"], ...] = ()
+    vendors: Annotated[tuple[Literal["intel", "amd"], ...], Meta(description="whose processors")] = ()
 
 
 class File(Base, frozen=True):
     """A file of the recipe's own."""
 
     path: ImagePath
-    content: str | None = None
+    content: Annotated[str | None, Meta(description="its text; or `source`")] = None
     source: Annotated[str | None, Meta(description="file to take, relative to the recipe")] = None
     mode: Mode = "0644"
-    owner: str = "root"
-    group: str = "root"
-    part: Annotated[str, Meta(description="part that it goes into; empty: the first that has a shell of its own")] = ""
+    owner: Owner = "root"
+    group: OwnerGroup = "root"
+    part: PartName = ""
 
 
 class Link(Base, frozen=True):
     """A symbolic link of the recipe's own."""
 
     path: ImagePath
-    target: str
-    part: str = ""
+    target: Annotated[str, Meta(min_length=1, description="what it points to, written as it is")]
+    part: PartName = ""
 
 
 class Unit(Base, frozen=True):
     """A systemd unit of the recipe's own."""
 
-    name: str
-    content: str | None = None
-    source: str | None = None
+    name: Annotated[str, Meta(description="file name of the unit, its type included")]
+    content: Annotated[str | None, Meta(description="its text; or `source`")] = None
+    source: Annotated[str | None, Meta(description="file to take, relative to the recipe")] = None
     enable: Annotated[bool, Meta(description="make the links that its [Install] section asks for")] = True
-    part: str = ""
+    part: PartName = ""
 
 
 class User(Base, frozen=True):
@@ -177,10 +185,10 @@ class User(Base, frozen=True):
 
     name: AccountName
     uid: AccountNumber | None = None
-    group: AccountText = ""
-    home: AccountText = "/"
-    shell: AccountText = "/usr/sbin/nologin"
-    description: AccountText = ""
+    group: Annotated[AccountText, Meta(description="primary group; empty: one of the same name")] = ""
+    home: Annotated[AccountText, Meta(description="home directory")] = "/"
+    shell: Annotated[AccountText, Meta(description="login shell")] = "/usr/sbin/nologin"
+    description: Annotated[AccountText, Meta(description="full name or purpose")] = ""
 
 
 class Group(Base, frozen=True):
@@ -188,14 +196,14 @@ class Group(Base, frozen=True):
 
     name: AccountName
     gid: AccountNumber | None = None
-    members: tuple[AccountName, ...] = ()
+    members: Annotated[tuple[AccountName, ...], Meta(description="users that are in it")] = ()
 
 
 class Modprobe(Base, frozen=True):
     """Settings for kernel modules, written to /etc/modprobe.d."""
 
     options: Annotated[dict[str, str], Meta(description="module → its options")] = {}
-    blacklist: tuple[str, ...] = ()
+    blacklist: Annotated[tuple[str, ...], Meta(description="modules that are not loaded by their aliases")] = ()
     softdep: Annotated[dict[str, str], Meta(description="module → softdep line (`pre: a b post: c`)")] = {}
 
 
@@ -204,25 +212,27 @@ class Exception_(Base, frozen=True):
 
     path: Annotated[str, Meta(description="what may be missing (glob)")]
     asker: Annotated[str, Meta(description="the path in the image that asks for it (glob)")]
-    reason: str
+    reason: Annotated[str, Meta(min_length=1, description="why that is no fault")]
 
 
 class Secret(Base, frozen=True):
     """A file that must never reach store, lock, log or SBOM; the image that has one is 0600."""
 
     path: ImagePath
-    source: str
+    source: Annotated[str, Meta(description="file to take, relative to the recipe")]
     mode: Mode = "0600"
-    owner: str = "root"
-    group: str = "root"
-    part: str = ""
+    owner: Owner = "root"
+    group: OwnerGroup = "root"
+    part: PartName = ""
 
 
 class Verity(Base, frozen=True):
     """The policy for dm-verity, built into the image."""
 
-    required: bool = False
-    on_corruption: Literal["eio", "restart", "panic"] = "restart"
+    required: Annotated[bool, Meta(description="refuse a root without verity, whatever the command line says")] = False
+    on_corruption: Annotated[
+        Literal["eio", "restart", "panic"], Meta(description="what a block that does not fit its digest leads to")
+    ] = "restart"
 
 
 class Recipe(Base, frozen=True):
@@ -233,7 +243,7 @@ class Recipe(Base, frozen=True):
     )
     distribution: Distribution = Distribution()
     kernel: Kernel = Kernel()
-    layout: LayoutName = "initrd"
+    layout: Annotated[LayoutName, Meta(description="which parts there are, and where each lies")] = "initrd"
     part: dict[str, Part] = {}
     features: Annotated[dict[str, dict[str, Any]], Meta(description="options of the chosen features")] = {}
     compression: Compression = Compression()

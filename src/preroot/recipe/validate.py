@@ -122,7 +122,7 @@ def wanted(kind: Any) -> str:
         if meta.min_length:
             words += ", not empty"
         if meta.pattern is not None:
-            words += f" matching {meta.pattern}"
+            words += f" ({meta.description})" if meta.description else f" matching {meta.pattern}"
     return words
 
 
