@@ -54,9 +54,7 @@ class Deb:
         self.control = self._open()
 
     def _fail(self, reason: str) -> BuildError:
-        return BuildError(
-            f"package {self._name}: {reason}", "fetch it again; if that does not help, the package is broken"
-        )
+        return BuildError(f"package {self._name}: {reason}", "the package is broken: choose another version of it")
 
     def _open(self) -> Control:
         """Read up to the start of the data member."""

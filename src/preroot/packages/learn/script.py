@@ -20,11 +20,12 @@ def read_script(data: bytes) -> Script | None:
         return None
     line, newline, _ = data[2:_BUFFER].partition(b"\n")
     line, nul, _ = line.partition(b"\0")
-    complete = bool(newline or nul) or len(data) < _BUFFER
     # Not bytes.split(): it also breaks at \r, \v and \f, which the kernel takes as part of the name.
-    text = line.strip(b" \t")
+    text = line.lstrip(b" \t")
     end = min((at for at in (text.find(b" "), text.find(b"\t")) if at >= 0), default=len(text))
-    name_ends = end < len(text) or complete or line.endswith((b" ", b"\t"))
-    if not text or not name_ends:
+    if not text or (end == len(text) and not newline and not nul and len(data) >= _BUFFER):
         return None
+    if not newline and not nul:
+        # The kernel ends the string in the last byte of its buffer.
+        text = text[: _BUFFER - 1 - 2 - (len(line) - len(text))]
     return Script(text[:end].decode("utf-8", "replace"), text[end:].strip(b" \t").decode("utf-8", "replace"))

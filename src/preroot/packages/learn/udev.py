@@ -22,7 +22,7 @@ _LETTERS = {"a": "\a", "b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t", "v
 def _lines(text: str) -> Iterator[str]:
     """Yield the lines with continuations joined; comments are dropped within continuations too."""
     pending = ""
-    for raw in text.split("\n"):
+    for raw in text.removesuffix("\n").split("\n"):
         line = raw.lstrip()
         if line.startswith("#"):
             continue
