@@ -55,6 +55,16 @@ def test_the_hosts_mirrors_with_the_recipes_release() -> None:
     assert setup.absent == ()
 
 
+@pytest.mark.parametrize("asked", ["trixie", "13", "stable"])
+def test_suites_with_the_release_filled_in(asked: str) -> None:
+    """As distributions.py gives them; the recipe may have asked by number."""
+    filled = tuple(suite.replace("{release}", "trixie") for suite in SUITES)
+    setup = place_suites(Distribution(release=asked), filled, HOST)
+    assert setup == place_suites(Distribution(release="trixie"), SUITES, HOST)
+    own = Distribution(release=asked, suites=("{release}-backports",))
+    assert placed(place_suites(own, filled, HOST)) == [(MAIN, "trixie-backports")]
+
+
 def test_a_recipes_mirror_is_not_mixed_with_the_hosts() -> None:
     setup = place_suites(Distribution(mirror="https://other.example/debian/"), SUITES, HOST)
     assert placed(setup) == [

@@ -121,41 +121,34 @@ def place_suites(distribution: Distribution, default_suites: Sequence[str], host
     Raises RecipeError for values that no archive can have and for a mirror that is nowhere to be found.
     """
     check_values(distribution)
-    release, component = distribution.release, distribution.components[0]
-    found = (
-        best_entry(host, "{release}", release, distribution.name, component=component)
-        if not distribution.mirror
-        else None
-    )
-    if not distribution.mirror and found is None:
-        raise RecipeError(f"distribution.mirror: the host's apt has no address for {distribution.name}", "set a mirror")
-    raw_main = distribution.mirror or (found.uri if found else "")
+    release = release_name(distribution, default_suites)
+    found = None
+    if not distribution.mirror:
+        found = best_entry(host, "{release}", release, distribution.name, component=distribution.components[0])
+        if found is None:
+            where = f"the host's apt has no address for {distribution.name}"
+            raise RecipeError(f"distribution.mirror: {where}", "set a mirror")
+    main = distribution.mirror or (found.uri if found else "")
     keyrings = [distribution.keyring] if distribution.keyring else list(found.keyrings if found else ())
     credentials: list[Credential] = []
     suites: list[Suite] = []
     absent: list[str] = []
-    bases = [_base(distribution, raw_main, credentials)]
+    bases = [_base(distribution, release, main, credentials)]
     for text in distribution.suites or tuple(default_suites):
         *places, template = text.split() or [""]
-        place = " ".join(places)
-        name = template.replace("{release}", release)
+        place, name = " ".join(places), template.replace("{release}", release)
         if not _SUITE.fullmatch(name):
             raise RecipeError(f"distribution.suites: {name!r} is not a suite", "write SUITE or URL SUITE")
-        raw, check = (place, True) if ":/" in place else (raw_main, found is None or host_checks(host, found))
-        near = (
-            best_entry(host, template, release, distribution.name, component=component, near=raw_main)
-            if found
-            else None
-        )
-        if near is not None and ":/" not in place:
-            raw, check = near.uri, host_checks(host, near)
-            keyrings += [] if distribution.keyring else near.keyrings
-        elif place and ":/" not in place:
+        entry = _host_entry(distribution, release, name, host, found) if ":/" not in place else None
+        if place and entry is None and ":/" not in place:
             absent.append(name)
             continue
-        base = _base(distribution, raw, credentials)
+        entry = entry or (None if place else found)
+        raw = entry.uri if entry else place or main
+        keyrings += entry.keyrings if entry and not distribution.keyring else ()
+        base = _base(distribution, release, raw, credentials)
         bases += [base] if base not in bases else []
-        suites.append(Suite(base, name, check and "{snapshot}" not in raw))
+        suites.append(Suite(base, name, "{snapshot}" not in raw and (entry is None or host_checks(host, entry))))
     if distribution.snapshot and "{snapshot}" not in distribution.mirror + "".join(distribution.suites):
         raise RecipeError(
             "distribution.snapshot is set, but the mirror has no {snapshot} in it", "set a mirror with it"
@@ -167,6 +160,26 @@ def place_suites(distribution: Distribution, default_suites: Sequence[str], host
         netrc=host.netrc if found else "", netrc_parts=host.netrc_parts if found else "",
         absent=tuple(absent), from_host=found is not None,
     )  # fmt: skip
+
+
+def release_name(distribution: Distribution, default_suites: Sequence[str]) -> str:
+    """Return the release as suites are named after it: a recipe may also say `13` or `stable`."""
+    first = default_suites[0].split()[-1] if default_suites and default_suites[0].split() else "{release}"
+    return first.replace("{release}", distribution.release)
+
+
+def _host_entry(
+    distribution: Distribution, release: str, suite: str, host: HostApt, main: HostEntry | None
+) -> HostEntry | None:
+    """Return the host's entry for the mirror that has `suite`, or one like it of another release.
+
+    None where the mirror is the recipe's, and for a kind of suite that the host has not.
+    """
+    if main is None:
+        return None
+    template = suite.replace(release, "{release}")
+    component = distribution.components[0]
+    return best_entry(host, template, release, distribution.name, component=component, near=main.uri)
 
 
 def host_checks(host: HostApt, entry: HostEntry) -> bool:
@@ -197,10 +210,10 @@ def _hidden(url: str) -> str:
     return re.sub(r"//[^/]*@", "//…@", url)
 
 
-def _base(distribution: Distribution, url: str, credentials: list[Credential]) -> str:
+def _base(distribution: Distribution, release: str, url: str, credentials: list[Credential]) -> str:
     if "{snapshot}" in url and not distribution.snapshot:
         raise RecipeError("distribution.mirror has {snapshot} in it, but distribution.snapshot is not set")
-    url = url.replace("{snapshot}", distribution.snapshot).replace("{release}", distribution.release)
+    url = url.replace("{snapshot}", distribution.snapshot).replace("{release}", release)
     base, credential = split_credentials(url)
     if credential:
         credentials.append(credential)

@@ -56,8 +56,9 @@ def open_source(
 ) -> Source:
     """Return the source that the recipe's `[distribution]` asks for.
 
-    Arguments: the table; the suites of a distribution where the recipe names none (`SUITE`, or `PATH SUITE` for one
-    whose mirror is elsewhere, PATH relative to the main mirror; `{release}` is replaced); files that hold the
+    Arguments: the table; the suites of the distribution, for where the recipe names none (`SUITE`, or `PATH SUITE` for
+    one whose mirror is elsewhere, PATH relative to the main mirror; `{release}` may stand in them; the first is the
+    release itself); files that hold the
     distribution's own keys on hosts that have them, the best first; the cache directory.
     Raises RecipeError for a source that this version does not have, and for values that no archive can have.
     """
