@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """What an ELF file asks for, and where the image's own ld.so would find it (ld.so(8), System V gABI chapter 5).
 
-Which of them it has loaded already is the caller's business (walk.py). RPATH is inherited by what a library loads in turn, RUNPATH is not and switches the file's own RPATH off. The
+RPATH is inherited by what a library loads in turn, RUNPATH is not and switches the file's own RPATH off. The
 hwcaps subdirectories are not searched: an image must not depend on the processor it was built on. There is no
 ld.so.cache in an image, so only the directories built into ld.so are searched besides.
 """
@@ -45,7 +45,7 @@ def elf_requests(path: str, elf: Elf, inherited: tuple[str, ...], world: World) 
                 search=search,
                 inherited=handed,
                 alternatives=tuple(others),
-            )  # fmt: skip
+            )
         )
     return requests
 
