@@ -34,11 +34,13 @@ def initrd(kernel: packages.KernelFiles, tmp_path_factory: pytest.TempPathFactor
     return path
 
 
-def disk(identity: str, *, gpt: bool = False) -> tuple[DiskRecipe, Path]:
+def disk(identity: str, *, gpt: bool = False, power_of_two: bool = False) -> tuple[DiskRecipe, Path]:
     entries = tuple(stage.entries_of(rootfs.tiny_root(packages.busybox(), identity)))
     name = stage.digest(entries)
-    volume = Volume("ext4", content=name, part_label="its root" if gpt else "")
-    recipe = DiskRecipe(volumes=(Volume("blank", size=1), volume), table="gpt") if gpt else DiskRecipe((volume,))
+    volume = Volume("ext4", content=name)
+    recipe = DiskRecipe((volume,), power_of_two=power_of_two)
+    if gpt:
+        recipe = DiskRecipe((Volume("blank", size=1), volume), table="gpt")
     return recipe, make_disk(recipe, {name: lambda: entries}, CACHE)
 
 
@@ -54,12 +56,14 @@ def boot(kernel: packages.KernelFiles, initrd: Path, where: Path, disks: tuple[t
 def test_virtio_by_uuid(kernel: packages.KernelFiles, initrd: Path, tmp_path: Path) -> None:
     """The right one of two roots is reached; the report has the time, the memory and the mount."""
     recipe, image = disk("right")
-    _, decoy = disk("decoy")
+    _, decoy = disk("decoy", power_of_two=True)
+    buses: tuple[Bus, ...] = ("virtio", "sata", "usb", "scsi", "mmc", "nvme")  # whether QEMU takes them all
+    decoys = tuple(DiskSpec(str(decoy), bus=bus) for bus in buses)
     before = image.stat().st_mtime_ns
     result = prove(
         Scenario(
             name="virtio by UUID", kernel=str(kernel.image), initrds=(str(initrd),), memory=512,
-            disks=(DiskSpec(str(decoy)), DiskSpec(str(image))), cmdline=f"root=UUID={volume_uuid(recipe)}",
+            disks=(*decoys, DiskSpec(str(image))), cmdline=f"root=UUID={volume_uuid(recipe)}",
             expect=Expect(identity="right", within=(Within("root-reached", 60, start="init-started"),)),
         ),
         tmp_path, CACHE,

@@ -141,7 +141,8 @@ def _milestone(text: str) -> str:
 
 #: what an initrd says when it will not reach the root any more
 _GAVE_UP = re.compile(
-    r"(?:You are in emergency mode|Entering emergency mode|Press Enter (?:for maintenance|to continue)"
+    r"(?:You are in emergency mode|Entering emergency mode|Started (?:emergency\.service|Emergency Shell)"
+    r"|Press Enter (?:for maintenance|to continue)"
     r"|.*Dropping to a shell!|(?:preroot: )?[Tt]he real root was not reached|Cannot open access to console, the root)"
 )
 

@@ -20,7 +20,7 @@ from preroot.boot.machine import DiskSpec, Machine, MachineResult, MachineSpec, 
 from preroot.errors import BuildError
 
 #: Seconds of this host that an initrd which has given up may still use to tell why.
-GRACE = 3.0
+GRACE = 5.0
 
 
 class Within(Struct, frozen=True):

@@ -37,7 +37,7 @@ def table(timeline: Sequence[Row]) -> str:
     """Return the rows as text: name, seconds (`≥` where not exact), seconds since the row before."""
     width = max([len(row.name) for row in timeline], default=0)
     return "".join(
-        f"{row.name:<{width}}  {'' if row.exact else '≥':>1}{row.at:7.2f} s  +{row.since:.2f}\n" for row in timeline
+        f"{row.name:<{width}}  {' ' if row.exact else '≥'}{row.at:6.2f} s  +{row.since:.2f}\n" for row in timeline
     )
 
 
