@@ -135,8 +135,8 @@ def _resolve(
     release = loaded.release[names[0]]
     arches = release.architectures or tuple(loaded.architecture)
     if arch not in arches or arch not in loaded.architecture:
-        hint = nearest(arch, arches) or "known: " + ", ".join(arches)
-        raise RecipeError(f"unknown architecture {arch!r} of {name} {names[0]}", hint)
+        # arm64 is near to amd64 and yet never what was meant
+        raise RecipeError(f"unknown architecture {arch!r} of {name} {names[0]}", "known: " + ", ".join(arches))
     at = loaded.architecture[arch]
     programs: dict[str, str] = {}
     for table in (loaded.programs, release.programs):

@@ -172,7 +172,9 @@ def _command_line(overrides: Overrides) -> list[Layer]:
     for text in overrides.formats:
         part, equals, name = text.partition("=")
         if not (part and equals and name):
-            raise RecipeError(f"command line --format {text}: not PART=FORMAT", "for example --format base=squashfs")
+            raise RecipeError(
+                f"command line --format {_printable(text)}: not PART=FORMAT", "for example --format base=squashfs"
+            )
         options.append((f"--format {text}", {"part": {part: {"format": name}}}))
     for option, data in options:
         layers.append(_command_layer(option, data))
@@ -180,7 +182,7 @@ def _command_line(overrides: Overrides) -> list[Layer]:
 
 
 def _command_layer(option: str, data: dict[str, Any]) -> Layer:
-    layer = Layer(f"command line {option}", Path.cwd(), data)
+    layer = Layer(f"command line {_printable(option)}", Path.cwd(), data)
     convert(layer.data, Recipe, lambda _: layer.name)
     return layer
 
@@ -190,8 +192,10 @@ def _set_layer(text: str) -> Layer:
     key_text, equals, value_text = text.partition("=")
     key_text, value_text = key_text.strip(), value_text.strip()
     if not equals or not key_text or "\n" in key_text or "#" in key_text:
-        raise RecipeError(f"command line --set {text}: not KEY=VALUE", "for example --set kernel.version=6.12.1")
-    option = f"--set {key_text}"
+        raise RecipeError(
+            f"command line --set {_printable(text)}: not KEY=VALUE", "for example --set kernel.version=6.12.1"
+        )
+    option = f"--set {_printable(key_text)}"
     try:
         chain = parse(f"{key_text} = 0", "")
     except RecipeError:
@@ -211,6 +215,10 @@ def _set_layer(text: str) -> Layer:
         except RecipeError as error:
             first = first or error
     raise first or RecipeError(f"command line {option}: not a value")
+
+
+def _printable(text: str) -> str:
+    return text if text.isprintable() else repr(text)
 
 
 def _with_leaf(chain: dict[str, Any], value: Any) -> dict[str, Any]:
