@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 from types import TracebackType
+from typing import TYPE_CHECKING
 
 from msgspec import structs
 
@@ -26,6 +27,10 @@ from preroot.packages.store import Store
 from preroot.progress import Reporter, Silent
 from preroot.recipe.load import NO_OVERRIDES, LoadedRecipe, Overrides, load_recipe
 from preroot.tree.model import Plan
+
+if TYPE_CHECKING:
+    from preroot.engine.proving import BootOptions, BuiltImage, Proof
+    from preroot.recipe.schema import Distribution
 
 __all__ = ["BuildResult", "Engine", "LockChange", "Overrides", "Workspace", "default_workspace"]
 
@@ -140,6 +145,18 @@ class Engine:
                 write_lock(path, complete)
         self.consulted = tuple(self._consulted(locked, path, result))
         return result
+
+    def boot(self, built: BuiltImage, options: BootOptions, distribution: Distribution | None = None) -> Proof:
+        """Boot a built image (`proving.read_built`) against a root made for it, and return what was seen.
+
+        `distribution` is the recipe's, where there is one; arguments and errors: `proving.prove_image`.
+        """
+        from preroot.engine.proving import prove_image
+
+        return prove_image(
+            built, options, workspace=self.workspace, store=self.store, reporter=self.reporter,
+            distribution=distribution, source=self._source,
+        )  # fmt: skip
 
     def lock_path(self, loaded: LoadedRecipe, output: Path) -> Path:
         """Return where the lock of a recipe lies."""

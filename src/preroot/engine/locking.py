@@ -106,10 +106,9 @@ class Chooser:
         versions = dict(candidates) if old is None else {**candidates, **old.versions}
         chosen = self.choose(versions)
         requests = self.requests(chosen)
-        with reporter.step("resolving"):
-            resolution = source.resolve(requests, reporter)
-            if old is not None:
-                resolution = source.resolve(_pinned(requests, resolution, old), reporter)
+        resolution = source.resolve(requests, reporter)
+        if old is not None:
+            resolution = source.resolve(_pinned(requests, resolution, old), reporter)
         lock = self._lock(resolution, requests, old)
         return self.locked(lock)
 

@@ -73,6 +73,10 @@ class Manifest(Struct, frozen=True, rename="kebab"):
     preroot: str
     name: str
     layout: str
+    #: what the packages are from: name, release and architecture, as in the lock
+    distribution: str
+    release: str
+    arch: str
     image_sha256: str
     image_size: int
     tree_digest: str
@@ -106,8 +110,10 @@ def make_manifest(plan: Plan, written: WrittenImage, tools: Mapping[str, str]) -
         )  # fmt: skip
     kernel = plan.kernel
     return Manifest(
-        format=FORMAT, preroot=preroot.__version__, name=plan.name, layout=plan.layout, image_sha256=written.sha256,
-        image_size=written.size, tree_digest=image_tree_digest((part.name, part.tree_digest) for part in parts),
+        format=FORMAT, preroot=preroot.__version__, name=plan.name, layout=plan.layout,
+        distribution=plan.lock.distribution, release=plan.lock.release, arch=plan.lock.arch,
+        image_sha256=written.sha256, image_size=written.size,
+        tree_digest=image_tree_digest((part.name, part.tree_digest) for part in parts),
         lock_digest=lock_digest(plan.lock), tools=dict(sorted(tools.items())),
         kernel=ManifestKernel(kernel.version, kernel.packages, kernel.modules, kernel.builtin) if kernel else None,
         cmdline=plan.cmdline, secret=plan.secret, parts=tuple(parts), left_out=plan.left_out,

@@ -1,0 +1,61 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""Packages that preroot needs for its own purposes (a busybox for a test root): locked in the cache, not by the user.
+
+They are resolved once; then the same versions are used, also offline. A mirror that has dropped one of them is no
+failure: nothing of the user's depends on these versions, so they are resolved anew.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import preroot
+from preroot.engine.planning import unpacked
+from preroot.engine.workspace import Workspace
+from preroot.errors import PrerootError
+from preroot.facts.arch import arch
+from preroot.packages.lock import FORMAT, read_lock, request_digest, write_lock
+from preroot.packages.model import Lock, PackageIndex
+from preroot.packages.source import Source, open_source
+from preroot.packages.store import Store
+from preroot.progress import Reporter
+from preroot.recipe.distributions import load_distribution
+from preroot.recipe.schema import Distribution
+
+
+def source_of(distribution: Distribution, workspace: Workspace) -> Source:
+    """Return the source of a distribution's packages. Raises RecipeError for one that is not known."""
+    info = load_distribution(
+        distribution.name, distribution.release, arch(distribution.arch).name, workspace.search
+    )  # fmt: skip
+    return open_source(
+        distribution, default_suites=info.suites, keyring_candidates=info.keyrings, cache=workspace.cache
+    )
+
+
+def kept_packages(
+    distribution: Distribution, requests: Sequence[str], *, workspace: Workspace, store: Store, source: Source,
+    reporter: Reporter,
+) -> tuple[Lock, list[PackageIndex]]:  # fmt: skip
+    """Return the lock for `requests` that the cache has, made now if it has none, and its packages, unpacked.
+
+    Raises BuildError where they can't be had.
+    """
+    request = request_digest(distribution, requests)
+    path = workspace.boot / f"packages-{request[:16]}.lock"
+    if path.exists():
+        try:
+            lock = read_lock(path)
+            return lock, unpacked(lock.packages, store, source, reporter)
+        except PrerootError as error:
+            reporter.note(f"{error.message}: resolving anew")
+    resolution = source.resolve(requests, reporter)
+    lock = Lock(
+        format=FORMAT, preroot=preroot.__version__, request=request, data="", source=distribution.source,
+        distribution=distribution.name, release=distribution.release, arch=distribution.arch, versions={},
+        packages=resolution.packages, trust=resolution.trust,
+    )  # fmt: skip
+    indexes = unpacked(lock.packages, store, source, reporter)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_lock(path, lock)
+    return lock, indexes

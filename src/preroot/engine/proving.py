@@ -1,0 +1,238 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""From an image to a proof: a root of the kind asked for, a machine, and what was seen on its console."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import tempfile
+import time
+from collections.abc import Iterable
+from pathlib import Path
+
+from msgspec import Struct
+
+from preroot.boot.console import sanitise
+from preroot.boot.disks import Content, DiskRecipe, Volume, make_disk, part_uuid, volume_uuid
+from preroot.boot.filesystems import KINDS, FsType
+from preroot.boot.machine import Bus, DiskSpec
+from preroot.boot.realroot import SystemReport, parse_system_report
+from preroot.boot.rootfs import tiny_root
+from preroot.boot.scenario import BootResult, Expect, Scenario, run_scenario
+from preroot.boot.stage import DiskEntry, digest, entries_of
+from preroot.engine.building import output_names
+from preroot.engine.keptlock import kept_packages, source_of
+from preroot.engine.workspace import Workspace
+from preroot.errors import BuildError, RecipeError, nearest
+from preroot.facts.arch import arch
+from preroot.image.manifest import Manifest, decode
+from preroot.packages.source import Source
+from preroot.packages.store import Store
+from preroot.progress import Reporter
+from preroot.recipe.schema import Distribution
+
+#: the word that only the root of `preroot boot` holds
+_IDENTITY = "preroot-boot"
+#: Roots that are a whole distribution instead of a tiny root: name → the file system that it lies on.
+REAL_ROOTS: dict[str, FsType] = {"debian": "ext4"}
+#: vfat has no links, so no root can be on it
+TINY_ROOTS: tuple[FsType, ...] = ("ext4", "xfs", "btrfs", "squashfs", "erofs")
+#: seconds after which a run's logs are removed by a later run
+_KEEP_RUNS = 7 * 24 * 3600
+#: options of a recipe's own command line that the test's root takes the place of
+_ROOT_OPTIONS = ("root=", "rootfstype=", "rootflags=", "ro", "rw")
+
+
+class BuiltImage(Struct, frozen=True):
+    """An image on disk that can be booted: it, the kernel and the manifest beside it."""
+
+    image: Path
+    kernel: Path
+    manifest: Manifest
+
+
+class BootOptions(Struct, frozen=True):
+    """How an image is booted. `timeout` in seconds of this host, `memory` in MiB."""
+
+    #: one of TINY_ROOTS or REAL_ROOTS
+    root: str = "ext4"
+    bus: Bus = "virtio"
+    timeout: float = 180
+    memory: int = 1024
+    #: added to the command line, after everything else
+    cmdline: str = ""
+
+
+class Proof(Struct, frozen=True):
+    """What a boot came to; `system` is what a whole distribution said of itself."""
+
+    result: BootResult
+    system: SystemReport | None
+    cmdline: str
+
+    @property
+    def problems(self) -> tuple[str, ...]:
+        """Return what was not as expected, one line each; empty: proven."""
+        if self.system is None or not self.result.reached:
+            return self.result.problems
+        found = list(self.result.problems)
+        if self.system.state != "running":
+            found.append(f"the root's systemd says that it is {self.system.state or 'in no state'}, not running")
+        found += [f"a unit of the root is {unit.replace(' ', ': ', 1)}" for unit in self.system.units]
+        return tuple(found)
+
+
+def read_built(image: Path) -> BuiltImage:
+    """Return the built image at `image`, with the kernel and the manifest that a build puts beside it.
+
+    Raises BuildError where one of them is missing, or the manifest is of another image.
+    """
+    names = output_names(image.stem, image.parent)
+    for name in ("image", "manifest", "kernel"):
+        path = image if name == "image" else names[name]
+        if not path.is_file():
+            raise BuildError(f"{image} can't be booted: there is no {name} {path}",
+                             "boot an image where `preroot build` wrote it, or name a recipe")  # fmt: skip
+    manifest = read_manifest(names["manifest"])
+    if image.stat().st_size != manifest.image_size:
+        raise BuildError(f"{names['manifest']} is the manifest of another image than {image}", "build it again")
+    return BuiltImage(image, names["kernel"], manifest)
+
+
+def read_manifest(path: Path) -> Manifest:
+    """Return the manifest in a file. Raises BuildError where it can't be read."""
+    try:
+        return decode(path.read_bytes(), str(path))
+    except OSError as error:
+        raise BuildError(f"cannot read the manifest {path}: {error.strerror}") from None
+
+
+def check_root(root: str, manifest: Manifest) -> FsType:
+    """Return the file system of a root.
+
+    Raises RecipeError for an unknown one, BuildError if the image can't mount it.
+    """
+    fstype = REAL_ROOTS.get(root) or next((each for each in TINY_ROOTS if each == root), None)
+    if fstype is None:
+        known = (*TINY_ROOTS, *REAL_ROOTS)
+        raise RecipeError(f"no root {root!r} can be made", nearest(root, known) or "known: " + ", ".join(known))
+    kernel = manifest.kernel
+    if kernel is not None and fstype not in kernel.modules and fstype not in kernel.builtin:
+        raise BuildError(
+            f"the image has no module {fstype}, so it can't mount the root", f"build with --feature {fstype}"
+        )
+    return fstype
+
+
+def prove_image(
+    built: BuiltImage, options: BootOptions, *, workspace: Workspace, store: Store, reporter: Reporter,
+    distribution: Distribution | None = None, source: Source | None = None,
+) -> Proof:  # fmt: skip
+    """Boot an image against a root made on the spot and return what was seen; the logs stay in the cache.
+
+    `distribution` (None: the manifest's, from this host's mirror) and `source` say where the root's programs come
+    from. Raises BuildError when no machine could be started, RecipeError for a root that there is not; a root that
+    was not reached is no exception: see Proof.problems.
+    """
+    manifest = built.manifest
+    fstype = check_root(options.root, manifest)
+    distribution = distribution or Distribution(manifest.distribution, manifest.release, manifest.arch)
+    source = source or source_of(distribution, workspace)
+    roots = _Roots(workspace, store, source, distribution, reporter)
+    recipe, content = roots.real(options.root, fstype) if options.root in REAL_ROOTS else roots.tiny(fstype)
+    with reporter.step("making the root"):
+        disk = make_disk(recipe, content, workspace.boot / "disks")
+    cmdline = _cmdline(manifest.cmdline, _root_option(recipe), options.cmdline)
+    scenario = Scenario(
+        name=f"{manifest.name}-{options.root}", kernel=str(built.kernel), initrds=(str(built.image),),
+        cmdline=cmdline, disks=(DiskSpec(str(disk), bus=options.bus),), expect=Expect(identity=_IDENTITY),
+        timeout=options.timeout, arch=arch(manifest.arch).name, memory=options.memory,
+    )  # fmt: skip
+    with reporter.step(f"booting ({options.root} root)"):
+        result = run_scenario(scenario, _run_directory(workspace, manifest.name), workspace.boot)
+    return Proof(result, _system(result) if options.root in REAL_ROOTS else None, cmdline)
+
+
+class _Roots:
+    """Makes disk recipes for roots, and what they are filled with."""
+
+    def __init__(
+        self, workspace: Workspace, store: Store, source: Source, distribution: Distribution, reporter: Reporter
+    ) -> None:
+        self.workspace = workspace
+        self.store = store
+        self.source = source
+        self.distribution = distribution
+        self.reporter = reporter
+
+    def tiny(self, fstype: FsType) -> tuple[DiskRecipe, dict[str, Content]]:
+        """Return a root whose init proves that it was reached, and nothing else."""
+        entries = tuple(entries_of(tiny_root(self._busybox(), _IDENTITY)))
+        name = digest(entries)
+        # what has no UUID is found by that of its partition
+        volumes = (Volume(fstype, content=name),)
+        recipe = DiskRecipe(volumes, table="gpt") if KINDS[fstype].no_uuid else DiskRecipe(volumes)
+        return recipe, {name: lambda: entries}
+
+    def _busybox(self) -> bytes:
+        """Return the static busybox of the distribution, for its architecture."""
+        lock, indexes = kept_packages(
+            self.distribution, ("busybox-static",), workspace=self.workspace, store=self.store, source=self.source,
+            reporter=self.reporter,
+        )  # fmt: skip
+        for package, index in zip(lock.packages, indexes, strict=True):
+            for info in index.files:
+                if package.name == "busybox-static" and info.path in ("bin/busybox", "usr/bin/busybox"):
+                    return self.store.read(package.sha256, info)
+        raise BuildError("the package busybox-static has no busybox in it")
+
+    def real(self, root: str, fstype: FsType) -> tuple[DiskRecipe, dict[str, Content]]:
+        """Return a root that is a whole, small installation of the distribution `root`."""
+        import uuid
+
+        from preroot.engine.realroot import DEBIAN_ROOT, distribution_root
+
+        if root != self.distribution.name:
+            raise RecipeError(f"the root {root!r} is of another distribution than the image ({self.distribution.name})",
+                              "use --root ext4")  # fmt: skip
+        # its fstab names it, so its UUID can't be derived from its content
+        seed = f"preroot root {self.distribution.name} {self.distribution.release} {self.distribution.arch}"
+        own = str(uuid.uuid5(uuid.NAMESPACE_OID, seed))
+        entries: list[DiskEntry] = distribution_root(
+            self.distribution, DEBIAN_ROOT, identity=_IDENTITY, root_device=f"UUID={own}", workspace=self.workspace,
+            store=self.store, source=self.source, reporter=self.reporter,
+        )  # fmt: skip
+        name = digest(entries)
+        return DiskRecipe((Volume(fstype, content=name, uuid=own),)), {name: lambda: entries}
+
+
+def _root_option(recipe: DiskRecipe) -> str:
+    if recipe.table == "gpt":
+        return f"root=PARTUUID={part_uuid(recipe)}"
+    return f"root=UUID={volume_uuid(recipe)}"
+
+
+def _cmdline(recipe: Iterable[str], root: str, extra: str) -> str:
+    """Return the command line: the recipe's without its own root, the test's root, and what the user adds."""
+    kept = [word for word in recipe if not word.startswith(_ROOT_OPTIONS[:3]) and word not in _ROOT_OPTIONS[3:]]
+    return " ".join([*kept, root, *([extra] if extra else [])])
+
+
+def _run_directory(workspace: Workspace, name: str) -> Path:
+    """Return a new directory for a run's logs; those of runs long ago are removed."""
+    runs = workspace.boot / "runs"
+    try:
+        runs.mkdir(parents=True, exist_ok=True)
+        for old in runs.iterdir():
+            with contextlib.suppress(OSError):
+                if time.time() - old.stat().st_mtime > _KEEP_RUNS:
+                    shutil.rmtree(old)
+        return Path(tempfile.mkdtemp(prefix=f"{name}-", dir=runs))
+    except OSError as error:
+        raise BuildError(f"cannot write the log of the boot below {runs}: {error.strerror}",
+                         "set PREROOT_CACHE to a directory that you can write") from None  # fmt: skip
+
+
+def _system(result: BootResult) -> SystemReport:
+    raw = Path(result.log).read_bytes() if Path(result.log).exists() else b""
+    return parse_system_report(tuple(sanitise(line) for line in raw.split(b"\n")))
