@@ -78,6 +78,8 @@ def test_a_glance_says_the_same(suffix: str, monkeypatch: pytest.MonkeyPatch) ->
         module(b"alias=first\0new_key=1\0" + SECTION),
         # vermagic not at the end
         module(f"vermagic={VERMAGIC}\0name=snd_hda\0depends=a\0alias=first\0".encode(), after=b"\xff"),
+        # nearly at the end
+        module(modinfo("snd-hda", ("alias", "first")) + b"alias=last\0", after=b"\xff"),
         # an older kernel: no name
         module(f"depends=a\0alias=first\0vermagic={VERMAGIC}\0".encode()),
         # somebody else's name

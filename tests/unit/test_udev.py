@@ -18,6 +18,9 @@ IMPORT{program}="two %k", PROGRAM=="three" , RUN{program}+="one more"
 IMPORT{builtin}="blkid", RUN{builtin}+="kmod load $env{MODALIAS}", RUN{builtin}+="kmod load x"
 KERNEL=="a", \
   # comment inside
+  RUN+="begun \
+# comment within a value
+and ended", \
   OWNER="tss", GROUP="disk", \
   MODE="0660"
 OWNER="0", GROUP="$env{X}", OWNER=="not-assigned", GROUP:="kvm"
@@ -34,7 +37,8 @@ KERNEL=="c", RUN+="cut off" \
 
 def test_references() -> None:
     assert read_rules(RULES) == UdevRules(
-        programs=("/usr/bin/one --a $devnode", "two %k", "three", "one more", 'quote "inside" \\x20', 'escaped "/A\\',
+        programs=("/usr/bin/one --a $devnode", "two %k", "three", "one more", "begun and ended",
+                  'quote "inside" \\x20', 'escaped "/A\\',
                   "i-string", "no comma", "before"),
         builtins=("blkid", "kmod"), users=("tss",), groups=("disk", "kvm", "tape"),
         units=("a.service", "b@%k.service"),
