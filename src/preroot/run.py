@@ -19,6 +19,7 @@ TOOL_PACKAGES: Mapping[str, str] = {
     "apt-cache": "apt",
     "apt-config": "apt",
     "cpio": "cpio",
+    "debugfs": "e2fsprogs",
     "depmod": "kmod",
     "gpgv": "gpgv",
     "lz4": "lz4",
@@ -31,8 +32,14 @@ TOOL_PACKAGES: Mapping[str, str] = {
     "mksquashfs": "squashfs-tools",
     "qemu-img": "qemu-utils",
     "qemu-system-aarch64": "qemu-system-arm",
+    "qemu-system-arm": "qemu-system-arm",
+    "qemu-system-ppc64": "qemu-system-ppc",
+    "qemu-system-riscv64": "qemu-system-misc",
+    "qemu-system-s390x": "qemu-system-misc",
     "qemu-system-x86_64": "qemu-system-x86",
     "sfdisk": "fdisk",
+    "unshare": "util-linux",
+    "xfs_db": "xfsprogs",
     "zstd": "zstd",
 }
 

@@ -77,7 +77,7 @@ def test_virtio_by_uuid(kernel: packages.KernelFiles, initrd: Path, tmp_path: Pa
     assert result.guest_seconds and result.guest_seconds < 60
     assert image.stat().st_mtime_ns == before  # writes are discarded
     assert b"preroot.token=" in Path(result.log).read_bytes()  # what the kernel echoes is no proof
-    assert (tmp_path / "virtio-by-UUID.argv").read_text().count("-drive") == 2
+    assert (tmp_path / "virtio-by-UUID.argv").read_text().count("-drive") == 7
 
 
 def test_another_root_on_nvme_is_no_success(kernel: packages.KernelFiles, initrd: Path, tmp_path: Path) -> None:

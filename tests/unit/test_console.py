@@ -60,6 +60,11 @@ def test_systemd_status_lines_have_the_time_seen_last() -> None:
     assert failed_units(log("systemd-status.log")) == ()
 
 
+def test_uptime_may_lag_behind_the_kernel_log() -> None:
+    lines = ["[    6.620000] x", "preroot-root-reached " + "0" * 64 + " uptime=5.86"]
+    assert [(each.seconds, each.exact) for each in milestones(lines)] == [(6.62, False)]
+
+
 def test_busybox() -> None:
     assert tuple(times("busybox.log")) == (
         "kernel", "initrd-unpacked", "init-started", "root-device", "sysroot-mounted", "root-reached", "power-off",
@@ -134,6 +139,9 @@ def test_did_not_give_up(name: str) -> None:
         ("[    3.100000] BUG: unable to handle page fault for address: 0", "the kernel crashed (oops)"),
         ("[    9.100000] Out of memory: Killed process 211 (udevd) total-vm:1kB", "memory, and udevd was killed"),
         ("mount: /sysroot: unknown filesystem type 'xfs'.", "does not know the file system xfs"),
+        ("[    3.615220] EXT4-fs (vda): Cannot load crc32c driver.", "the kernel module crc32c is missing"),
+        ("mount: mounting /dev/vda on /root failed: No such file or directory", "could not be mounted on /root: No"),
+        ("mount: mounting /dev/vda on /root failed: No such device", "or its module is missing"),
         ("switch_root: can't execute '/sbin/init': No such file", "switch root failed: can't execute"),
         ("ALERT!  UUID=abc does not exist.  Dropping to a shell!", "the device UUID=abc did not appear"),
         ("preroot: The real root was not reached (step 50-root): root device LABEL=a b is missing",

@@ -96,7 +96,7 @@ def test_disks() -> None:
         "virtio-blk-pci,drive=disk0", "ich9-ahci,id=ahci", "ide-hd,bus=ahci.0,drive=disk1",
         "ide-hd,bus=ahci.1,drive=disk2,serial=S,,1", "nvme,drive=disk3,serial=disk3", "qemu-xhci,id=xhci",
         "usb-storage,bus=xhci.0,drive=disk4", "virtio-scsi-pci,id=scsi", "scsi-hd,bus=scsi.0,drive=disk5",
-        "sdhci-pci,id=sdhci6", "sd-card,bus=sdhci6.sd-bus,drive=disk6", "virtio-blk-pci,drive=disk7",
+        "sdhci-pci,id=sdhci6", "sd-card,drive=disk6", "virtio-blk-pci,drive=disk7",
     ]  # fmt: skip
 
 

@@ -109,7 +109,9 @@ _RULES = _rules(
     (r"(?:EXT4-fs|XFS|BTRFS|erofs|squashfs|SQUASHFS|FAT-fs)\b.*(?:Invalid superblock magic|[Cc]an't find|"
      r"[Cc]annot find|bad superblock|open_ctree failed|Superblock checksum|bogus number of FAT).*",
      "the root is not the file system that was asked for, or it is damaged: {0}"),
-    (r"mount: .*(?:Invalid argument|wrong fs type).*",
+    (r"(?:EXT4-fs|BTRFS|XFS)\b.*: Cannot load (\S+) driver",
+     "the root could not be mounted, because the kernel module {1} is missing"),
+    (r"mount: .*(?:Invalid argument|wrong fs type|No such device).*",
      "the root could not be mounted, its file system is not the one asked for, or its module is missing: {0}"),
     (r'Warning: "?(/dev/[^" ]+)"? does not exist', _device),
     (r"(?:preroot: )?The device (\S+) did not appear\.", _device),
@@ -119,6 +121,7 @@ _RULES = _rules(
      "the root could not be mounted: its file system is not the one asked for, damaged, or its module is missing"),
     (r"(?:\[[ *]*\] )?(?:A start job is running for|Job) ((?:dev-|/dev/)\S+).* \((?:\d+h )?(?:\d+min )?\d+s / .*",
      _waiting),
+    (r"mount: mounting (\S+) on (\S+) failed: (.*)", "{1} could not be mounted on {2}: {3}"),
     (r"modprobe: (?:FATAL: |can't load module |.*not found).*", "a kernel module could not be loaded: {0}"),
     (r"(?:You are in emergency mode|Entering emergency mode|Started (?:emergency\.service|Emergency Shell)"
      r"|Generating \"/run/initramfs/rdsosreport)",

@@ -123,9 +123,11 @@ def milestones(lines: Iterable[str]) -> tuple[Milestone, ...]:
         if name := _milestone(line.text):
             exact = line.seconds is not None
             seconds = last
-            # The root's init prints the uptime that it read first, which is what counts.
+            # The root's init prints the uptime that it read first, which is what counts. printk's clock may have begun
+            # earlier (0.8 s on arm64, kernel 6.12): the order of the console is kept then.
             if name == "root-reached" and (uptime := re.search(r" uptime=(\d+\.\d+)", line.text)):
-                seconds, exact = float(uptime[1]), True
+                exact = last is None or float(uptime[1]) >= last
+                seconds = float(uptime[1]) if exact else last
             known = found.setdefault(name, Milestone(name, seconds, exact, line.text))
             # Told twice, on the console and in the kernel's log: only the second has a stamp.
             if exact and not known.exact and known.line == line.text:

@@ -227,7 +227,8 @@ def _disk_options(spec: MachineSpec, kind: Platform) -> list[str]:
         # NVMe has no device without a serial number; elsewhere it is only given when asked for.
         serial = disk.serial or (f"disk{number}" if disk.bus == "nvme" else "")
         if disk.bus == "mmc":
-            options += ["-device", device, "-device", f"sd-card,bus=sdhci{number}.sd-bus,drive=disk{number}"]
+            # Every controller's bus is called sd-bus and takes one card, so QEMU finds the free one by itself.
+            options += ["-device", device, "-device", f"sd-card,drive=disk{number}"]
         else:
             options += ["-device", device + (f",serial={escape(serial)}" if serial else "")]
     return options

@@ -178,6 +178,8 @@ def _late(bounds: tuple[Within, ...], milestones: tuple[Milestone, ...], scale: 
     for bound in bounds:
         start = times.get(bound.start) if bound.start else 0.0
         end = times.get(bound.end)
+        if bound.end == "root-reached" and end is None:
+            continue  # that the root was not reached is told already, or was wanted
         if start is None or end is None:
             missing = bound.end if end is None else bound.start
             problems.append(f"the milestone {missing} was not seen, so its time is unknown")
