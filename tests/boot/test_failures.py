@@ -12,7 +12,7 @@ MISSING = "UUID=dead0000-0000-4000-8000-000000000000"
 
 def test_missing_root_reboots(lab: Lab) -> None:
     """The configured time, the reason, the action; the disk that is there is named."""
-    image = lab.image("failure.timeout=5", "failure.action=reboot", "failure.delay=2")
+    image = lab.image("failure.timeout=25", "failure.action=reboot", "failure.delay=2")
     expect = Expect(
         reached=False,
         must=(

@@ -70,4 +70,4 @@ def test_bookworm(lab: Lab) -> None:
 
 @pytest.mark.matrix
 def test_sid(lab: Lab) -> None:
-    lab.boot("sid", lab.image("distribution.accept-expired=true", release="sid"), lab.disk("ext4", label="root"))
+    lab.boot("sid", lab.image(release="sid"), lab.disk("ext4", label="root"))

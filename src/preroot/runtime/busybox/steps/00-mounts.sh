@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
 # shellcheck shell=sh
 # The kernel's own file systems.
 mount -t proc -o nosuid,noexec,nodev proc /proc

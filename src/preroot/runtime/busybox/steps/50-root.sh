@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
 # shellcheck shell=sh
 # Finds the root of the command line, loading drivers while it waits, and mounts it.
 

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
 # shellcheck shell=sh
 # Leaves this part for the real root.
 init=$(cmdline_value init) || init=
