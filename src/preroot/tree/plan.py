@@ -80,7 +80,7 @@ def plan_part(given: PartInput, packages: Pool) -> PlannedPart:
     """Plan one part. What is missing is in `problems`, one line each; nothing else is raised but RecipeError."""
     pool = packages.overlay()
     declarations = _declare(given, pool)
-    world = _world(given)
+    world = _world(given, pool)
     requests: list[Request] = []
     for chosen in given.chosen:
         requests += feature_requests(chosen, pool, given.arch, _fill(given, chosen))
@@ -144,7 +144,7 @@ def _exceptions(given: PartInput) -> list[tuple[Exception_, str]]:
     return declared
 
 
-def _world(given: PartInput) -> World:
+def _world(given: PartInput, pool: Pool) -> World:
     contents = [chosen.content for chosen in given.chosen]
     wanted = {
         unit for content in contents for unit in (*content.take.units, *content.take.wanted, *content.take.enable)
@@ -157,21 +157,19 @@ def _world(given: PartInput) -> World:
         dlopen=tuple(fact for content in contents for fact in content.dlopen),
         refers=tuple(fact for content in contents for fact in content.refers),
         exceptions=tuple(exception for exception, _ in _exceptions(given)),
-        exclude=tuple(pattern.lstrip("/") for pattern in given.recipe.exclude),
+        exclude=tuple(pool.canonical(pattern) for pattern in given.recipe.exclude),
     )
 
 
 def _declared_requests(declarations: Iterable[Declaration]) -> list[Request]:
     """Ask for each declared file and link, so that what they refer to comes along.
 
-    The links of a merged /usr lead to directories, and a link out of the image (/dev/null, /run) leads to what
-    exists at boot only.
+    The links of a merged /usr lead to directories.
     """
-    at_boot = ("/dev/", "/run/", "/proc/", "/sys/", "../run", "run", "/sysroot/")
     return [
         Request("path", each.path, each.reason)
         for each in declarations
-        if each.reason.kind != "merged-usr" and not each.is_directory and not each.target.startswith(at_boot)
+        if each.reason.kind != "merged-usr" and not each.is_directory
     ]
 
 

@@ -9,11 +9,13 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from msgspec import Struct
 
-from preroot.errors import BuildError
 from preroot.packages.model import FileInfo, Learnt, Package, PackageIndex
 
 #: Symbolic links followed before a chain counts as a loop (the kernel's own limit, MAXSYMLINKS in namei.h).
 _MAX_LINKS = 40
+
+#: What is mounted over the image by its own init: the kernel's file systems, /run, and the real root.
+_AT_BOOT = frozenset({"dev", "proc", "run", "sys", "sysroot"})
 
 
 class PoolFile(Struct, frozen=True):
@@ -33,10 +35,36 @@ class Declared(Struct, frozen=True):
 
 
 class Resolved(Struct, frozen=True):
-    """Where a path leads: the links on the way, and the path at the end (None where the chain breaks)."""
+    """Where a path leads: the links on the way, and the path at the end (None where the chain breaks).
+
+    `end` is where it ends or would end; '' when the links form a loop. `through` are directories that `..` leaves:
+    they have to be there for the kernel to follow the path.
+    """
 
     links: tuple[str, ...]
     path: str | None
+    end: str = ""
+    through: tuple[str, ...] = ()
+
+    @property
+    def at_boot(self) -> bool:
+        """Return whether the path leads to what exists only in a running system."""
+        return self.path is None and exists_at_boot(self.end)
+
+    @property
+    def followed(self) -> bool:
+        """Return whether the path leads to something, in the image or at boot."""
+        return self.path is not None or self.at_boot
+
+    @property
+    def chain(self) -> tuple[str, ...]:
+        """Return the links and the path at the end, as far as it is in the image."""
+        return self.links if self.path is None else (*self.links, self.path)
+
+
+def exists_at_boot(path: str) -> bool:
+    """Return whether a canonical path lies in a file system that is mounted at boot and empty in an image."""
+    return path.partition("/")[0] in _AT_BOOT
 
 
 def clean(path: str) -> str:
@@ -59,7 +87,9 @@ class Pool:
         self._files: dict[str, tuple[Package, FileInfo]] = {}
         self._declared: dict[str, Declared] = {}
         self._globs: dict[str, list[str]] = {}
-        self._children: dict[str, list[str]] | None = None
+        #: names of the packages' files by directory, made when first asked for and shared with overlays
+        self._children: dict[str, list[str]] = {}
+        self._own_children: dict[str, set[str]] = {}
         self.packages = tuple(package for package, _ in packages)
         self._indexes = {package.name: index for package, index in packages}
         prefixes = {source + "/": target + "/" for source, target in merged.items()}
@@ -79,9 +109,8 @@ class Pool:
     def overlay(self) -> Pool:
         """Return a pool of the same packages with no declarations: each part has its own."""
         other = Pool((), self._merged)
-        other.packages, other._files, other._indexes, other._globs = (
-            self.packages, self._files, self._indexes, self._globs,
-        )  # fmt: skip
+        other.packages, other._files, other._indexes = self.packages, self._files, self._indexes
+        other._globs, other._children = self._globs, self._children
         return other
 
     def canonical(self, path: str) -> str:
@@ -95,8 +124,12 @@ class Pool:
 
     def declare(self, path: str, declared: Declared) -> None:
         """Say that `path` will exist without a package."""
-        self._declared[self.canonical(path)] = declared
-        self._children = None
+        path = self.canonical(path)
+        self._declared[path] = declared
+        while path:
+            parent, _, name = path.rpartition("/")
+            self._own_children.setdefault(parent, set()).add(name)
+            path = parent
 
     def get(self, path: str) -> PoolFile | None:
         """Return the package file at exactly this canonical path, or None."""
@@ -121,48 +154,59 @@ class Pool:
 
     def listing(self, directory: str) -> list[str]:
         """Return the names directly below a canonical directory, of packages and declared, sorted."""
-        if self._children is None:
-            children: dict[str, set[str]] = {}
-            for path in (*self._files, *self._declared):
+        if not self._children:
+            for path in self._files:
                 parent, _, name = path.rpartition("/")
-                children.setdefault(parent, set()).add(name)
-            self._children = {parent: sorted(names) for parent, names in children.items()}
-        return self._children.get(directory, [])
+                self._children.setdefault(parent, []).append(name)
+        names = self._children.get(directory, ())
+        return sorted({*names, *self._own_children.get(directory, ())})
 
     def exists(self, path: str) -> bool:
-        """Return whether `path`, its links followed, leads to something."""
+        """Return whether `path`, its links followed, leads to something in the packages or declared."""
         return self.resolve(path).path is not None
 
     def resolve(self, path: str) -> Resolved:
         """Follow symbolic links in every component of `path` (path_resolution(7)).
 
-        Returns the links that were met, in order, and the final canonical path; the path is None where a
-        component is missing. Raises BuildError for a loop.
+        `..` is the parent of where the links before it have led, not of the spelling. The path of the answer is None
+        where a component is missing, and where the links form a loop.
         """
         links: list[str] = []
-        todo = self.canonical(path).split("/")
+        through: list[str] = []
+        todo = path.split("/")
         done: list[str] = []
         while todo:
             name = todo.pop(0)
             if name in {"", "."}:
                 continue
             if name == "..":
-                done = done[:-1]
+                if done:
+                    through.append("/".join(done))
+                    done = done[:-1]
+                continue
+            if not done and name in self._merged:
+                todo = self._merged[name].split("/") + todo
                 continue
             here = "/".join([*done, name])
             target = self._link_target(here)
             if target is None:
                 done.append(name)
                 continue
+            if len(links) == _MAX_LINKS:
+                return Resolved(tuple(links), None)
             links.append(here)
-            if len(links) > _MAX_LINKS:
-                raise BuildError(f"too many symbolic links at {here}", "the packages' links form a loop")
-            base = [] if target.startswith("/") else done
-            todo = self.canonical("/".join([*base, target])).split("/") + todo
-            done = []
-        final = "/".join(done)
-        known = final in self._files or final in self._declared or final == ""
-        return Resolved(tuple(links), final if known else None)
+            todo = target.split("/") + todo
+            if target.startswith("/"):
+                done = []
+        end = "/".join(done)
+        there = all(self._is_there(each) for each in (*through, end))
+        return Resolved(tuple(links), end if there else None, end, tuple(through))
+
+    def _is_there(self, path: str) -> bool:
+        if path in self._files or path in self._declared or not path:
+            return True
+        # A directory that no package lists, but that files are in: the tree makes it.
+        return not exists_at_boot(path) and bool(self.listing(path))
 
     def _link_target(self, path: str) -> str | None:
         declared = self._declared.get(path)
@@ -198,19 +242,30 @@ class Pool:
 
 
 def glob_pattern(pattern: str) -> re.Pattern[str]:
-    """Return the regular expression of a path glob: `*` and `?` stay within a component, `**` crosses them."""
-    parts = re.split(r"(\*\*|\*|\?|\[[^]]+\])", pattern)
+    """Return the regular expression of a path glob: `*` and `?` stay within a component, `**` crosses them.
+
+    `**/` also stands for no component at all; a bracket that is no valid set stands for itself (glob(7)).
+    """
     out = []
-    for part in parts:
-        if part == "**":
-            out.append(".*")
-        elif part == "*":
-            out.append("[^/]*")
-        elif part == "?":
-            out.append("[^/]")
+    for part in re.split(r"(\*\*/|\*\*|\*|\?|\[!?\]?[^]]*\])", pattern):
+        if part in _WILDCARDS:
+            out.append(_WILDCARDS[part])
         elif part.startswith("[") and part.endswith("]") and len(part) > 2:
-            inside = part[1:-1].replace("\\", "\\\\")
-            out.append(f"[^{inside[1:]}]" if inside.startswith("!") else f"[{inside}]")
+            out.append(_character_set(part))
         else:
             out.append(re.escape(part))
     return re.compile("".join(out))
+
+
+_WILDCARDS = {"**/": "(?:.*/)?", "**": ".*", "*": "[^/]*", "?": "[^/]"}
+
+
+def _character_set(part: str) -> str:
+    negated = part[1] in "!^"
+    inside = re.sub(r"([\\\[\]^&~|])", r"\\\1", part[2:-1] if negated else part[1:-1])
+    expression = f"[^/{inside}]" if negated else f"(?!/)[{inside}]"
+    try:
+        re.compile(expression)
+    except re.error:
+        return re.escape(part)
+    return expression

@@ -27,8 +27,10 @@ class Request(Struct, frozen=True):
     value: str
     reason: Reason
     hard: bool = True
-    #: only suggested: left out even where some package has it
-    suggested: bool = False
+    #: why it is left out even where some package has it: only suggested, or refused
+    unwanted: str = ""
+    #: a feature takes it by name, which no exception of another feature undoes
+    insisted: bool = False
     #: library: directories that the asker's RUNPATH or RPATH has ld.so search first
     search: tuple[str, ...] = ()
     #: library: RPATHs that the library inherits from its loaders for what it loads itself
@@ -43,14 +45,14 @@ class World(Struct, frozen=True):
     arch: Arch
     #: directories that ld.so searches without a cache, canonical
     library_directories: tuple[str, ...]
-    #: units that soft dependencies may bring in
+    #: units that soft dependencies may bring in, by name or by a template's
     wanted: frozenset[str] = frozenset()
-    #: dlopen features taken although their notes only suggest them
+    #: dlopen features taken although their notes only suggest them, and with ! those refused
     dlopen_features: frozenset[str] = frozenset()
     dlopen: tuple[DlopenFact, ...] = ()
     refers: tuple[Refers, ...] = ()
     exceptions: tuple[Exception_, ...] = ()
-    #: globs of the recipe
+    #: globs of the recipe, canonical (`*` crosses slashes)
     exclude: tuple[str, ...] = ()
 
 
