@@ -145,11 +145,17 @@ def test_xfs_refuses_spaces(tmp_path: Path) -> None:
 
 def test_btrfs(tmp_path: Path) -> None:
     recipe, contents = one("btrfs", ROOT_OWNED, label="two words")
-    image = make_disk(recipe, contents, tmp_path)
+    before = os.umask(0o077)  # which must not become the root directory's mode
+    try:
+        image = make_disk(recipe, contents, tmp_path)
+    finally:
+        os.umask(before)
     said = run(["blkid", "-p", "-o", "export", image], purpose="to read it").decode()
     assert f"UUID={volume_uuid(recipe)}" in said
     run(["btrfs", "check", "--readonly", image], purpose="to check it")
     dump = run(["btrfs", "inspect-internal", "dump-tree", "-t", "5", image], purpose="to read it").decode()
+    top = re.search(r"\(256 INODE_ITEM 0\).*?mode (\d+)", dump, re.DOTALL)
+    assert top and top[1] == "40755"
     assert "mode 104755" in dump and "name: tool" in dump
     assert set(re.findall(r"uid (\d+) gid (\d+)", dump)) == {("0", "0")}
 

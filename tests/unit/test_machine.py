@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from preroot.boot import host
 from preroot.boot.machine import (
@@ -29,6 +30,7 @@ from preroot.boot.machine import (
     qemu_argv,
     with_formats,
 )
+from preroot.boot.rootfs import proof
 from preroot.boot.scenario import Expect, Scenario, Within, explain, judge, prove, run_scenario, stop_when
 from preroot.boot.serial import Console, ConsoleEnded
 from preroot.errors import BuildError, RecipeError
@@ -332,6 +334,19 @@ def test_no_success(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str
     fake = fake_qemu(tmp_path, monkeypatch, ROOT + script)
     with pytest.raises(BuildError, match=said):
         prove(Scenario("s", kernel=fake.kernel, timeout=30), tmp_path, tmp_path)
+
+
+def test_a_wrong_token_is_no_proof(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fake = fake_qemu(tmp_path, monkeypatch, ROOT + "print(f'preroot-root-reached {proof} uptime=4.20')")
+    with Machine(replace(fake, cmdline="preroot.token=one"), tmp_path, timeout=30, cache=tmp_path) as machine:
+        machine.wait()
+    ended = machine.end()
+    scenario = Scenario("s", kernel="/k")
+    assert judge(scenario, ended, proof("one", "root")).reached
+    for wrong in (proof("two", "root"), proof("one", "another")):
+        result = judge(scenario, ended, wrong)
+        assert not result.reached
+        assert result.problems == ("a root was reached that is not the one of this scenario: its proof does not fit",)
 
 
 def test_a_root_that_must_not_be_reached(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
