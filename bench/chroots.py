@@ -43,13 +43,12 @@ class Chroot(Struct, frozen=True):
 
 
 class KernelFiles(Struct, frozen=True):
-    """A kernel in a chroot: its release (uname -r), its package's version, its names of modules, vmlinuz."""
+    """A kernel in a chroot: its release (uname -r), its package's version, vmlinuz, and the names of its modules (not built in)."""
 
     release: str
     version: str
     vmlinuz: Path
     modules: frozenset[str]
-    builtin: frozenset[str]
 
 
 def make(chroot: Chroot, suite: str, log: Path, *, refresh: bool) -> None:
@@ -112,7 +111,6 @@ def kernel_files(root: Path, release: str, version: str) -> KernelFiles:
         version=version,
         vmlinuz=root / f"boot/vmlinuz-{release}",
         modules=frozenset(module_name(path.name) for path in directory.rglob("*.ko*")),
-        builtin=frozenset(module_name(line) for line in (directory / "modules.builtin").read_text().splitlines()),
     )
 
 

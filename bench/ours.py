@@ -7,39 +7,30 @@ import hashlib
 import re
 import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import msgspec
 from msgspec import Struct
+from msgspec.structs import replace
 
 from bench.chroots import KernelFiles, kernel_files
-from bench.measure import Cost, run_often, run_once
+from bench.measure import Cost, Costs, run_often, run_once
 from bench.results import Case
 from preroot.errors import BuildError
 from preroot.run import run
 
 PREROOT = str(Path(sys.executable).with_name("preroot"))
 
-#: The comparison is with generic images, so the module selection is `generic`. One suite only: the peers' chroots
-#: have no other, and all must have the same kernel.
-_RECIPE = """name = "bench"
+#: Features of the comparison: the built-in recipe's, and those of the buses that generic images cover.
+FEATURES = ("...", "tmpfiles", "sysctl", "mmc", "hyperv", "vmware", "xen")
 
-[distribution]
-release = "{suite}"
-suites = ["{suite}"]
-
-[kernel]
-package = "{package}"
-modules = "generic"
-
-[part.base]
-features = ["...", "mmc", "hyperv", "vmware", "xen"]
-
-[compression]
-codec = "zstd"
-level = 3
-"""
+#: What dracut's generic image has, and no feature takes: checkers that systemd-fsck runs for other file systems than
+#: ext4, and what drives keyboards that have no driver of their own.
+PACKAGES = ("btrfs-progs", "dosfstools", "kbd", "xfsprogs")
+TAKE = ("usr/bin/btrfs", "usr/sbin/fsck.btrfs", "usr/sbin/fsck.fat", "usr/sbin/fsck.vfat", "usr/sbin/fsck.xfs",
+        "usr/sbin/xfs_repair", "usr/bin/loadkeys")  # fmt: skip
+MODULES = ("hid_generic", "usbhid")
 
 #: the design's figures for a case: the unit, the bar and the aim (0: none)
 Bounds = tuple[str, float, float]
@@ -69,9 +60,48 @@ class Lock(Struct, frozen=True):
     packages: tuple[Locked, ...]
 
 
-class Ours(Struct, frozen=True):
-    """The recipe, preroot's cache and output directories, the image of the first build, and its kernel."""
+class Variant(Struct, frozen=True):
+    """A recipe of preroot's that is measured: features, module selection, and modules by name beside those."""
 
+    key: str
+    title: str
+    features: tuple[str, ...] = FEATURES
+    selection: str = "generic"
+    modules: tuple[str, ...] = ()
+    packages: tuple[str, ...] = ()
+    take: tuple[str, ...] = ()
+
+    def recipe(self, package: str, suite: str) -> str:
+        """Return the recipe for a kernel package.
+
+        It has one suite only: the peers' chroots have no other, and all must have the same kernel.
+        """
+        return "\n".join([
+            'name = "bench"', f"packages = {list(self.packages)}", f"take = {list(self.take)}",
+            "[distribution]", f'release = "{suite}"', f'suites = ["{suite}"]',
+            "[kernel]", f'package = "{package}"', f'modules = "{self.selection}"',
+            f"add-modules = {list(self.modules)}",
+            "[part.base]", f"features = {list(self.features)}",
+            "[compression]", 'codec = "zstd"', "level = 3", "",
+        ])  # fmt: skip
+
+
+GENERIC = Variant("preroot", "preroot", modules=MODULES, packages=PACKAGES, take=TAKE)
+#: What is smallest with systemd in it; of no scope that a peer has, so reported and compared with none.
+MINIMAL = Variant("preroot-minimal", "preroot, minimal: ext4 on virtio",
+                  features=("systemd", "udev", "ext4", "virtio", "emergency-shell"), selection="virtual")  # fmt: skip
+
+
+def with_modules(modules: Iterable[str]) -> Variant:
+    """Return the variant that has all of another image's modules too, so that nobody's list decides about sizes."""
+    every = tuple(sorted({*MODULES, *modules}))
+    return replace(GENERIC, key="preroot-modules", title="preroot, with all modules of that dracut", modules=every)
+
+
+class Ours(Struct, frozen=True):
+    """A variant that was built: its recipe, preroot's cache and output directories, the image, and its kernel."""
+
+    variant: Variant
     recipe: Path
     cache: Path
     output: Path
@@ -90,21 +120,16 @@ def _build(recipe: Path, output: Path, cache: Path, log: Path, *, value: int, me
     return run_once(argv, log, {"PREROOT_CACHE": str(cache)}, memory=memory)
 
 
-def prepare(package: str, suite: str, cache: Path, logs: Path) -> Ours:
-    """Write the recipe for a kernel and build it once."""
-    directory = logs / f"ours-{package}"
+def prepare(variant: Variant, package: str, suite: str, cache: Path, logs: Path) -> Ours:
+    """Write a variant's recipe for a kernel and build it once."""
+    directory = logs / f"{variant.key}-{package}"
     directory.mkdir(parents=True, exist_ok=True)
     recipe = directory / "bench.toml"
-    recipe.write_text(_RECIPE.format(suite=suite, package=package))
+    recipe.write_text(variant.recipe(package, suite))
     output, own = directory / "out", cache / "preroot"
-    _build(recipe, output, own, logs / "ours-prepare.log", value=90, memory=False, locked=False)
-    return Ours(
-        recipe=recipe,
-        cache=own,
-        output=output,
-        image=output / "bench.initrd",
-        kernel=_kernel(own, cache / "kernels", recipe),
-    )
+    _build(recipe, output, own, logs / f"{variant.key}-prepare.log", value=90, memory=False, locked=False)
+    kernel = _kernel(own, cache / "kernels", recipe)
+    return Ours(variant, recipe, own, output, output / "bench.initrd", kernel)
 
 
 def _kernel(ours: Path, kernels: Path, recipe: Path) -> KernelFiles:
@@ -131,61 +156,82 @@ def _locked(recipe: Path) -> dict[str, Locked]:
     return {package.name: package for package in lock.packages}
 
 
-def measure(ours: Ours, runs: int, logs: Path) -> tuple[Case, ...]:
-    """Measure all ways in which preroot builds."""
+class Runs:
+    """The ways in which one variant can be built: each is a function of the run's number and of "sample memory"."""
 
-    def case(key: str, title: str, once: Callable[[int, bool], Cost], bounds: Bounds) -> Case:
-        unit, bar, aim = bounds
-        return Case(key=key, title=title, cost=run_often(runs, once), unit=unit, bar=bar, aim=aim)
+    def __init__(self, ours: Ours, logs: Path) -> None:
+        self._ours = ours
+        self._logs = logs
+        self._seen = {_digest(ours.image)}
 
-    def log(key: str, number: int) -> Path:
-        return logs / f"ours-{key}-{number}.log"
+    def _log(self, key: str, number: int) -> Path:
+        return self._logs / f"{self._ours.variant.key}-{key}-{number}.log"
 
-    def first(number: int, memory: bool) -> Cost:
-        shutil.rmtree(ours.cache)
-        return ours.build(log("first", number), memory=memory, lock=False)
+    def first(self, number: int, memory: bool) -> Cost:
+        """Build with nothing there: no lock, no package file, no store."""
+        shutil.rmtree(self._ours.cache)
+        return self._ours.build(self._log("first", number), memory=memory, lock=False)
 
-    def cold(number: int, memory: bool) -> Cost:
-        # A value changes too: with recipe and image as they were, there is nothing to build.
-        shutil.rmtree(ours.cache / "store")
-        return ours.build(log("cold", number), memory=memory, value=500 + number)
+    def cold(self, number: int, memory: bool) -> Cost:
+        """Build with lock and package files, without a store.
 
-    seen = {_digest(ours.image)}
+        A value changes too: with recipe and image as they were, there is nothing to build.
+        """
+        shutil.rmtree(self._ours.cache / "store")
+        return self._ours.build(self._log("cold", number), memory=memory, value=500 + number)
 
-    def warm(number: int, memory: bool) -> Cost:
-        cost = ours.build(log("warm", number), memory=memory, value=100 + number)
-        digest = _digest(ours.image)
-        if digest in seen:
+    def warm(self, number: int, memory: bool) -> Cost:
+        """Build with a full store and one value of the recipe changed; the image must be another each time."""
+        cost = self._ours.build(self._log("warm", number), memory=memory, value=100 + number)
+        digest = _digest(self._ours.image)
+        if digest in self._seen:
             raise BuildError("a warm build made an image that was there before", "what is measured must be made anew")
-        seen.add(digest)
+        self._seen.add(digest)
         return cost
 
-    def one_package(number: int, memory: bool) -> Cost:
-        package = _locked(ours.recipe)[_PACKAGE]
-        entries = [path for path in (ours.cache / "store").rglob(f"{package.sha256}*") if path.is_file()]
+    def package(self, number: int, memory: bool) -> Cost:
+        """Build as if one package were new: it is not in the store, and the image changes."""
+        package = _locked(self._ours.recipe)[_PACKAGE]
+        entries = [path for path in (self._ours.cache / "store").rglob(f"{package.sha256}*") if path.is_file()]
         if not entries:
             raise BuildError(f"the store has no entry of {_PACKAGE}", "has its layout changed?")
         for entry in entries:
             entry.unlink()
-        return warm(1000 + number, memory)
+        return self.warm(1000 + number, memory)
 
-    def unchanged(number: int, memory: bool) -> Cost:
-        before = ours.image.stat().st_mtime_ns
-        cost = ours.build(log("unchanged", number), memory=memory)
-        if ours.image.stat().st_mtime_ns != before:
+    def unchanged(self, number: int, memory: bool) -> Cost:
+        """Build what the build before this one has built; the image must be left alone."""
+        before = self._ours.image.stat().st_mtime_ns
+        cost = self._ours.build(self._log("unchanged", number), memory=memory)
+        if self._ours.image.stat().st_mtime_ns != before:
             raise BuildError("a build with nothing changed wrote the image again", "it must notice that it need not")
         return cost
 
-    generic = "cloud" not in ours.kernel.release
+
+def measure(ours: Ours, times: int, logs: Path) -> tuple[Case, ...]:
+    """Measure all ways in which preroot builds a variant."""
+    runs = Runs(ours, logs)
+
+    def case(key: str, title: str, once: Callable[[int, bool], Cost], bounds: Bounds) -> Case:
+        unit, bar, aim = bounds
+        return Case(key=key, title=title, cost=run_often(times, once), unit=unit, bar=bar, aim=aim)
+
+    cold: Bounds = ("CPU s", 5, 3) if "cloud" in ours.kernel.release else ("CPU s", 15, 8)
     found = [
-        case("first", "first ever, download included", first, ("CPU s", 0, 0)),
-        case("cold", "cold: package files there, store empty", cold, ("CPU s", 15, 8) if generic else ("CPU s", 5, 3)),
-        case("warm", "warm: one value of the recipe changed", warm, ("CPU s", 1.0, 0.5)),
+        case("first", "first ever, download included", runs.first, ("CPU s", 0, 0)),
+        case("cold", "cold: package files there, store empty", runs.cold, cold),
+        case("warm", "warm: one value of the recipe changed", runs.warm, ("CPU s", 1.0, 0.5)),
+        case("package", f"one package changed ({_PACKAGE})", runs.package, ("CPU s", 0, 0)),
     ]
-    found.append(case("package", f"one package changed ({_PACKAGE})", one_package, ("CPU s", 0, 0)))
-    ours.build(log("unchanged", -1))
-    found.append(case("unchanged", "nothing changed", unchanged, ("wall s", 0.3, 0.1)))
+    ours.build(logs / f"{ours.variant.key}-before-unchanged.log")
+    found.append(case("unchanged", "nothing changed", runs.unchanged, ("wall s", 0.3, 0.1)))
     return tuple(found)
+
+
+def measure_warm(ours: Ours, times: int, logs: Path) -> Costs:
+    """Measure warm builds of a variant alone; the store is filled first."""
+    ours.build(logs / f"{ours.variant.key}-before-warm.log")
+    return run_often(times, Runs(ours, logs).warm)
 
 
 def _digest(image: Path) -> str:

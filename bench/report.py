@@ -91,11 +91,12 @@ def bars(kernel: Kernel) -> str:
         )
     if ours and (mkosi := rows.get("mkosi")) and mkosi.build and "cold" in found:
         lines.append(_ratio("CPU of a cold build, to mkosi-initrd", found["cold"].cost.cpu, mkosi.build.cpu, 1 / 6))
-    if ours and (scope := rows.get("dracut-scope")):
-        lines.append(_ratio("size at zstd -19, to dracut of the same scope", ours.recompressed, scope.recompressed, 1))
-        if ours.boots and scope.boots:
-            lines.append(_ratio("boot, to dracut of the same scope", ours.boots.uptime, scope.boots.uptime, 2 / 3))
-            lines.append(_ratio("RAM in use, to dracut of the same scope", ours.boots.memory, scope.boots.memory, 1))
+    for key in ("preroot", "preroot-modules"):
+        if (own := rows.get(key)) and (scope := rows.get("dracut-scope")):
+            lines.append(_ratio(f"{key}: size at zstd -19, to dracut-scope", own.recompressed, scope.recompressed, 1))
+            if own.boots and scope.boots:
+                lines.append(_ratio(f"{key}: boot, to dracut-scope", own.boots.uptime, scope.boots.uptime, 2 / 3))
+                lines.append(_ratio(f"{key}: RAM in use, to dracut-scope", own.boots.memory, scope.boots.memory, 1))
     for case in found.values():
         if case.bar:
             value = case.cost.wall if "wall" in case.unit else case.cost.cpu

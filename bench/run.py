@@ -11,9 +11,11 @@ from pathlib import Path
 import msgspec
 from msgspec.structs import replace
 
-from bench import guest, host, images, ours, peers, report, scope
+from bench import guest, host, images, peers, report, scope
 from bench.chroots import Chroot, KernelFiles, kernel_in, make
+from bench.ours import GENERIC, MINIMAL, Ours, measure, measure_warm, prepare, with_modules
 from bench.results import Case, Kernel, Results, Row
+from preroot import __version__
 from preroot.errors import BuildError, PrerootError
 
 PROJECT = Path(__file__).resolve().parents[1]
@@ -44,42 +46,61 @@ class Bench:
 
     def one_kernel(self, package: str, chroots: dict[str, Chroot]) -> Kernel:
         """Measure everything for one kernel: all images first, then their scope, then the timed runs."""
-        first: dict[str, tuple[Path, str]] = {}
-        rows: list[Row] = []
         tell(f"{package}: making every image once")
-        own = None if self.options.peers_only else ours.prepare(package, SUITE, self.cache, self.logs)
-        kernel = own.kernel if own else kernel_in(chroots["dracut"], package)
+        theirs = self.peers_once(package, chroots)
+        own = self.ours_once(package, theirs)
+        kernel = own[0].kernel if own else kernel_in(chroots["dracut"], package)
         for peer in self.chosen_peers():
             self.same_kernel(kernel, kernel_in(chroots[peer.chroot], package), peer.title)
+        paths = {ours.variant.key: ours.image for ours in own} | {
+            key: path for key, path in theirs.items() if isinstance(path, Path)
+        }
+        contents = {key: images.read(path, self.cache) for key, path in paths.items()}
+        scope.demand(self.scope, contents, kernel)
+        cases: tuple[Case, ...] = ()
+        rows: list[Row] = []
+        for ours in own:
+            tell(f"{package}: {ours.variant.title}")
+            if ours.variant is GENERIC:
+                cases = measure(ours, self.options.runs, self.logs)
+                costs = next(case.cost for case in cases if case.key == "warm")
+            else:
+                costs = measure_warm(ours, self.options.runs, self.logs)
+            row = Row(key=ours.variant.key, title=ours.variant.title, version=__version__, build=costs)
+            rows.append(self.finish(row, ours.image, contents[ours.variant.key], kernel))
+        for peer in self.chosen_peers():
+            tell(f"{package}: {peer.title}")
+            chroot, made = chroots[peer.chroot], theirs[peer.key]
+            row = Row(key=peer.key, title=peer.title, version=chroot.version(peer.package))
+            if isinstance(made, str):
+                rows.append(replace(row, failure=made))
+                continue
+            costs, path = peers.build(peer, chroot, kernel, self.options.runs, self.logs)
+            rows.append(self.finish(replace(row, build=costs), path, contents[peer.key], kernel))
+        waived = tuple(f"{waiver.capability} ({waiver.reason})" for pair in self.scope.equal for waiver in pair.waived)
+        return Kernel(package, kernel.release, kernel.version, tuple(rows), cases, waived)
+
+    def ours_once(self, package: str, theirs: dict[str, Path | str]) -> list[Ours]:
+        """Build preroot's variants once; the one with a peer's modules only where that peer is measured."""
+        if self.options.peers_only:
+            return []
+        variants = [GENERIC, MINIMAL]
+        if isinstance(equal := theirs.get("dracut-scope"), Path):
+            variants.insert(1, with_modules(images.read(equal, self.cache).modules))
+        return [prepare(variant, package, SUITE, self.cache, self.logs) for variant in variants]
+
+    def peers_once(self, package: str, chroots: dict[str, Chroot]) -> dict[str, Path | str]:
+        """Make the peers' images once; return the image of each, or why there is none."""
+        made: dict[str, Path | str] = {}
+        for peer in self.chosen_peers():
+            chroot = chroots[peer.chroot]
             try:
-                first[peer.key] = (peers.build(peer, chroots[peer.chroot], kernel, 1, self.logs, memory=False)[1], "")
+                made[peer.key] = peers.build(peer, chroot, kernel_in(chroot, package), 1, self.logs, memory=False)[1]
             except BuildError as error:
                 if not peer.may_fail:
                     raise
-                first[peer.key] = (Path(), f"it {peer.may_fail} ({error.message})")
-        contents = {key: images.read(path, self.cache) for key, (path, failure) in first.items() if not failure}
-        if own:
-            contents["preroot"] = images.read(own.image, self.cache)
-        scope.demand(self.scope, contents, kernel)
-        cases: tuple[Case, ...] = ()
-        if own:
-            tell(f"{package}: preroot")
-            cases = ours.measure(own, self.options.runs, self.logs)
-            warm = next(case for case in cases if case.key == "warm")
-            row = Row(key="preroot", title="preroot", version=host.environment().preroot, build=warm.cost)
-            rows.append(self.finish(row, own.image, contents["preroot"], kernel))
-        for peer in self.chosen_peers():
-            tell(f"{package}: {peer.title}")
-            path, failure = first[peer.key]
-            row = Row(
-                key=peer.key, title=peer.title, version=chroots[peer.chroot].version(peer.package), failure=failure
-            )
-            if not failure:
-                costs, path = peers.build(peer, chroots[peer.chroot], kernel, self.options.runs, self.logs)
-                row = self.finish(replace(row, build=costs), path, contents[peer.key], kernel)
-            rows.append(row)
-        waived = tuple(f"{waiver.capability} ({waiver.reason})" for pair in self.scope.equal for waiver in pair.waived)
-        return Kernel(package, kernel.release, kernel.version, tuple(rows), cases, waived)
+                made[peer.key] = f"it {peer.may_fail} ({error.message})"
+        return made
 
     def chosen_peers(self) -> list[peers.Peer]:
         """Return the peers that were asked for. Raises BuildError for one that is not known."""

@@ -34,10 +34,11 @@ class Waiver(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Pair(Struct, frozen=True, forbid_unknown_fields=True):
-    """Two images that are compared as equals: the first must have what the second has."""
+    """Two images that are compared as equals: the first must have what the second has, with `modules` each module."""
 
     first: str
     second: str
+    modules: bool = False
     waived: tuple[Waiver, ...] = ()
 
 
@@ -56,7 +57,7 @@ def load() -> Scope:
 def lacks(capability: Capability, image: Contents, kernel: KernelFiles) -> list[str]:
     """Return what an image lacks of a capability; nothing when it has it."""
     names = frozenset(path.rpartition("/")[2] for path in image.paths if path.startswith(_PROGRAM_PLACES))
-    missing = [name for name in capability.modules if name in kernel.modules - kernel.builtin - image.modules]
+    missing = [name for name in capability.modules if name in kernel.modules - image.modules]
     missing += [entry for entry in capability.programs if names.isdisjoint(entry.split("|"))]
     missing += [entry for entry in capability.files
                 if not any(fnmatchcase(path, glob) for glob in entry.split("|") for path in image.paths)]  # fmt: skip
@@ -72,6 +73,8 @@ def check(scope: Scope, images: dict[str, Contents], kernel: KernelFiles) -> lis
     for pair in scope.equal:
         if pair.first not in images or pair.second not in images:
             continue
+        if pair.modules and (missing := sorted(images[pair.second].modules - images[pair.first].modules)):
+            wrong.append(f"{pair.first} lacks {len(missing)} modules of {pair.second}: {', '.join(missing[:8])} …")
         waived = {waiver.capability for waiver in pair.waived}
         for capability in scope.capability:
             if lacks(capability, images[pair.second], kernel):
