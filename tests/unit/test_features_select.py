@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from preroot.errors import RecipeError
@@ -61,6 +61,7 @@ def test_compare(version: str, condition: str, expected: bool) -> None:
     assert compare(version, condition) is expected
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(0, 300), min_size=1, max_size=3), st.lists(st.integers(0, 300), min_size=1, max_size=3))
 def test_compare_is_the_order_of_numbers(version: list[int], bound: list[int]) -> None:
     text, other = (".".join(map(str, each)) for each in (version, bound))
@@ -78,6 +79,7 @@ def test_malformed_comparisons(condition: str) -> None:
         compare("257", condition)
 
 
+@settings(deadline=None)
 @given(st.text(max_size=12), st.text(">=<!~,. 0123456789", max_size=8))
 def test_any_comparison_is_answered_or_refused(version: str, condition: str) -> None:
     try:
@@ -295,6 +297,7 @@ def test_templates() -> None:
     )  # fmt: skip
 
 
+@settings(deadline=None)
 @given(st.dictionaries(st.sampled_from(["a.b", "c"]), st.text(max_size=6), min_size=2), st.text("{}a.bc ", max_size=20))
 def test_templates_replace_once_and_nothing_else(values: dict[str, str], text: str) -> None:
     try:

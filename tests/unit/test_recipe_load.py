@@ -152,17 +152,20 @@ layers = st.recursive(
 )
 
 
+@settings(deadline=None)
 @given(layers, layers, layers)
 def test_merging_is_associative(one: dict[str, Any], two: dict[str, Any], three: dict[str, Any]) -> None:
     assert merge(merge(one, two), three) == merge(one, merge(two, three))
 
 
+@settings(deadline=None)
 @given(layers)
 def test_an_empty_layer_changes_nothing(layer: dict[str, Any]) -> None:
     assert merge(layer, {}) == layer
     assert merge({}, layer) == layer
 
 
+@settings(deadline=None)
 @given(layers, layers)
 def test_merging_leaves_its_arguments_alone(one: dict[str, Any], two: dict[str, Any]) -> None:
     before = repr((one, two))
@@ -372,6 +375,7 @@ documents = st.recursive(
 )
 
 
+@settings(deadline=None)
 @given(st.dictionaries(keys, documents, max_size=5))
 def test_any_values_are_a_recipe_or_refused(data: dict[str, Any]) -> None:
     try:
@@ -383,7 +387,7 @@ def test_any_values_are_a_recipe_or_refused(data: dict[str, Any]) -> None:
         assert "Expected" not in str(error)
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.binary(max_size=80) | st.text("[]=\"'.{}#\n ab1,kernelpart", max_size=60).map(str.encode))
 def test_any_file_is_a_recipe_or_refused(tmp_path: Path, data: bytes) -> None:
     world = World(tmp_path)
@@ -397,7 +401,7 @@ def test_any_file_is_a_recipe_or_refused(tmp_path: Path, data: bytes) -> None:
     assert explain(loaded)
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.text(max_size=30), st.text(max_size=30))
 def test_any_command_line_is_taken_or_refused(tmp_path: Path, key: str, value: str) -> None:
     world = World(tmp_path)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from preroot.errors import RecipeError
@@ -116,6 +116,7 @@ def inline(value: Any) -> str:
     return str(value)
 
 
+@settings(deadline=None)
 @given(st.dictionaries(names, values, max_size=5), st.dictionaries(names, values, max_size=3))
 def test_positions_of_written_documents(top: dict[str, Any], table: dict[str, Any]) -> None:
     lines: list[str] = []
@@ -135,6 +136,7 @@ def test_positions_of_written_documents(top: dict[str, Any], table: dict[str, An
     assert {key: found[key] for key in starts} == starts
 
 
+@settings(deadline=None)
 @given(st.text(max_size=60))
 def test_any_text_is_parsed_or_refused(text: str) -> None:
     try:

@@ -37,8 +37,7 @@ def select(
     """
     prefix = f"{where}: " if where else ""
     selection = _Selection(features, recipe_options, facts, prefix)
-    wanted = selection.listed(names)
-    for name in wanted:
+    for name in selection.listed(names):
         selection.take(name, "")
     selection.take_recommended()
     selection.check_capabilities(selection.chosen)
@@ -46,7 +45,7 @@ def select(
     if conflict:
         raise RecipeError(prefix + conflict, "remove one of them from the list of features")
     check_options(recipe_options, {*selection.chosen, *elsewhere}, prefix)
-    return tuple(selection.chosen[name] for name in selection.ordered(wanted))
+    return tuple(selection.chosen[name] for name in selection.ordered())
 
 
 def check_options(recipe_options: Mapping[str, dict[str, Any]], chosen: Collection[str], prefix: str = "") -> None:
@@ -173,7 +172,7 @@ class _Selection:
                         return f"features {name!r} and {other!r} conflict{what}"
         return ""
 
-    def ordered(self, wanted: Sequence[str]) -> list[str]:
+    def ordered(self) -> list[str]:
         """Return the chosen names: requirements first, then as listed, then what was recommended."""
         order: list[str] = []
         entered: set[str] = set()
@@ -188,7 +187,7 @@ class _Selection:
                     visit(provider)
             order.append(name)
 
-        for name in [*wanted, *self.chosen]:
+        for name in self.chosen:
             visit(name)
         return order
 
