@@ -13,14 +13,16 @@ from preroot.tree.model import BytesContent, Entry, EntryType, FileContent, Reas
 from preroot.tree.pool import Pool
 from preroot.tree.users import Names
 
-_NODES = {"char": "c", "block": "b"}
-
 
 def package_entry(path: str, reasons: tuple[Reason, ...], pool: Pool) -> Entry:
-    """Return the entry for a package's file under its canonical path. Raises KeyError when no package has it."""
+    """Return the entry for a package's file under its canonical path.
+
+    A directory that no package lists, but that has files of packages, is preroot's. Raises BuildError for a device
+    node or pipe, and for a hard link without its file.
+    """
     found = pool.get(path)
     if found is None:
-        raise KeyError(path)
+        return Entry(path, "directory", 0o755, 0, 0, "preroot", reasons)
     package, info = found.package, found.info
     changes = () if info.path == path else (f"path was {info.path}",)
     if info.type == "hardlink":
@@ -73,12 +75,14 @@ def build_tree(
 
     Every declaration and every path of the closure becomes an entry; directories above each are added, with the
     owner and mode that a package gives them, else 0755 root. `more` are entries made elsewhere (modules, indexes).
-    Raises BuildError where two declarations disagree about one path.
+    Raises BuildError where two declarations disagree about one path, or one lies below what is no directory.
     """
     entries: dict[str, Entry] = {}
     for declaration in declarations:
         extra = closure.paths.get(declaration.path, ())
         entry = declared_entry(declaration, extra, names)
+        if not entry.path:
+            raise BuildError(f"{entry.owner} declares the root directory itself", "name a path in the image")
         before = entries.get(entry.path)
         if before is not None and before.owner != "preroot" and not _same(before, entry):
             raise BuildError(
@@ -96,27 +100,31 @@ def build_tree(
 
 
 def _same(one: Entry, other: Entry) -> bool:
-    return (one.type, one.mode, one.uid, one.gid, one.sha256, one.target) == (
-        other.type, other.mode, other.uid, other.gid, other.sha256, other.target,
-    )  # fmt: skip
+    def form(entry: Entry) -> tuple[object, ...]:
+        # A secret has no digest: its content is not read before the image is written.
+        content = entry.content if isinstance(entry.content, FileContent) else entry.sha256
+        return entry.type, entry.mode, entry.uid, entry.gid, entry.target, entry.device, content
+
+    return form(one) == form(other)
 
 
 def _add_parents(entries: dict[str, Entry], pool: Pool) -> None:
     for path in list(entries):
         child, parent = path, posixpath.dirname(path)
-        while parent and parent not in entries:
-            reasons = (Reason("parent", child),)
-            found = pool.get(parent)
-            if found is not None and found.info.type == "directory":
-                entries[parent] = package_entry(parent, reasons, pool)
-            else:
-                entries[parent] = Entry(parent, "directory", 0o755, 0, 0, "preroot", reasons)
+        while parent:
+            known = parent in entries
+            if not known:
+                entries[parent] = package_entry(parent, (Reason("parent", child),), pool)
+            above = entries[parent]
+            if above.type != "directory":
+                kind = f"a link to {above.target}" if above.type == "symlink" else f"a {above.type}"
+                raise BuildError(
+                    f"{path} (of {entries[path].owner}) lies below {parent}, which is {kind} in this image "
+                    f"(of {above.owner})", "use the canonical path",
+                )  # fmt: skip
+            if known:
+                break
             child, parent = parent, posixpath.dirname(parent)
-        if parent and entries[parent].type == "symlink":
-            raise BuildError(
-                f"{path} lies below {parent}, which is a link to {entries[parent].target} in this image",
-                "use the canonical path",
-            )
 
 
 def subtract(tree: Tree, earlier: Iterable[Tree]) -> Tree:

@@ -13,7 +13,7 @@ from preroot.packages.learn import learn
 from preroot.packages.model import Unit
 from preroot.recipe.conditions import Chosen
 from preroot.recipe.schema import Recipe
-from preroot.tree.closure.units import find_unit
+from preroot.tree.closure.units import expand, find_unit, specifiers
 from preroot.tree.model import Reason
 from preroot.tree.modules import module_options
 from preroot.tree.pool import Declared, Pool
@@ -63,7 +63,7 @@ def feature_declarations(
     content = chosen.content
     found = []
     for line in content.directory:
-        path, _, mode_text = line.partition(" ")
+        path, _, mode_text = fill(line).partition(" ")
         found.append(
             Declaration(
                 pool.canonical(path), owner, Reason("feature", chosen.name, "directory"), int(mode_text or "755", 8)
@@ -129,34 +129,58 @@ def enablement(units: Iterable[tuple[str, str]], pool: Pool) -> list[Declaration
     """Return the links that enabling makes, from each unit's [Install] section (systemd.unit(5)).
 
     `units` are pairs of unit name and owner (`feature NAME` or `recipe`). A template is enabled under the
-    instance given, or its DefaultInstance=. Raises RecipeError for a unit that is nowhere or has no [Install].
+    instance given, or its DefaultInstance=. A unit that Also= names may be missing or without [Install], as for
+    systemctl(1). Raises RecipeError for a unit that is nowhere or has no [Install], and for a template that is
+    enabled without an instance.
     """
-    found = []
-    for name, owner in units:
+    found: dict[tuple[str, str], Declaration] = {}
+    todo = [(name, owner, False) for name, owner in units]
+    seen: set[tuple[str, str]] = set()
+    while todo:
+        name, owner, also = todo.pop(0)
+        if (name, owner) in seen:
+            continue
+        seen.add((name, owner))
         path = find_unit(name, pool)
         unit = pool.learnt(pool.resolve(path).path or path) if path else None
         if path is None or not isinstance(unit, Unit):
+            if also:
+                continue
             raise RecipeError(f"{owner} enables {name}, which no package and no table of the recipe has")
-        install = _install_section(unit)
-        instance = _instance_name(name, install.get("DefaultInstance", []))
+        instance = _instance_name(name, _install_section(name, unit).get("DefaultInstance", []))
+        install = _install_section(instance, unit)
+        if "@." in instance and install.keys() & _LINKS.keys():
+            if also:
+                continue
+            hint = f"for example {name.replace('@.', '@INSTANCE.')}"
+            raise RecipeError(f"{owner} enables the template {name} without an instance", hint)
         kind, _, who = owner.partition(" ")
         reason = Reason("feature" if kind == "feature" else "recipe", who or kind, f"enables {name}")
         links = [f"etc/systemd/system/{alias}" for alias in install.get("Alias", [])]
-        for key, suffix in (("WantedBy", "wants"), ("RequiredBy", "requires"), ("UpheldBy", "upholds")):
+        for key, suffix in _LINKS.items():
             links += [f"etc/systemd/system/{other}.{suffix}/{instance}" for other in install.get(key, [])]
-        if not links and not install.get("Also"):
+        if not links and not install.get("Also") and not also:
             raise RecipeError(f"{owner} enables {name}, which has no [Install] section that says where")
-        found += [Declaration(link, owner, reason, 0o777, target=f"/{path}") for link in links]
-        found += enablement([(also, owner) for also in install.get("Also", []) if also != name], pool)
-    return found
+        for link in links:
+            found.setdefault((link, owner), Declaration(link, owner, reason, 0o777, target=f"/{path}"))
+        todo += [(other, owner, True) for other in install.get("Also", [])]
+    return list(found.values())
 
 
-def _install_section(unit: Unit) -> dict[str, list[str]]:
+#: key of [Install] → suffix of the directory that has the link
+_LINKS = {"WantedBy": "wants", "RequiredBy": "requires", "UpheldBy": "upholds"}
+
+
+def _install_section(name: str, unit: Unit) -> dict[str, list[str]]:
     keys: dict[str, list[str]] = {}
     for section, key, value in unit.settings:
-        if section == "Install":
-            keys.setdefault(key, []).extend(value.split())
-    return keys
+        if section != "Install":
+            continue
+        if not value:
+            keys.pop(key, None)
+        expanded = (expand(each, specifiers(name)) for each in value.split())
+        keys.setdefault(key, []).extend(each for each in expanded if each is not None)
+    return {key: values for key, values in keys.items() if values}
 
 
 def _instance_name(name: str, default: Sequence[str]) -> str:

@@ -74,9 +74,11 @@ def _matching(pattern: str, who: str, reason: Reason, pool: Pool) -> list[Reques
 
 
 def recipe_requests(recipe: Recipe, pool: Pool) -> list[Request]:
-    """Return the entry points of the recipe's `take`, and its enabled units. Raises RecipeError as above."""
+    """Return the entry points of the recipe's `take`. Raises RecipeError as above.
+
+    Its units, files and links are declarations, which are asked for wherever they are made.
+    """
     requests = []
     for pattern in recipe.take:
         requests += _matching(pattern, "the recipe", Reason("recipe", "recipe", pattern), pool)
-    requests += [Request("unit", unit.name, Reason("recipe", "recipe", unit.name)) for unit in recipe.unit]
     return requests

@@ -15,7 +15,7 @@ from preroot.recipe.template import render, template_values
 from preroot.tree.build import build_tree
 from preroot.tree.check import exception_problems, missing_problems, name_problems
 from preroot.tree.closure.model import Closure, Request, World
-from preroot.tree.closure.walk import close
+from preroot.tree.closure.walk import close, is_excluded
 from preroot.tree.declare import Declaration, enablement, feature_declarations, merged_usr, recipe_declarations
 from preroot.tree.entrypoints import feature_requests, recipe_requests
 from preroot.tree.model import LeftOut, Reason, Tree
@@ -96,7 +96,8 @@ def plan_part(given: PartInput, packages: Pool) -> PlannedPart:
     tree = Tree({})
     if not problems:
         try:
-            tree = build_tree(closure, declarations, (), pool, names)
+            kept = [each for each in declarations if not is_excluded((each.path,), world.exclude)]
+            tree = build_tree(closure, kept, (), pool, names)
         except BuildError as error:
             problems.append(str(error))
     left_out = _only_real(closure.left_out, pool)
@@ -179,8 +180,8 @@ def _known_names(given: PartInput) -> KnownNames:
     ] + [(given.recipe.user, given.recipe.group)]  # fmt: skip
     own = KnownNames(
         {user.name: user for users, _ in tables for user in users},
-        {group.name: group for _, groups in tables for group in groups}
-        | {user.name: Group(user.name, user.uid) for users, _ in tables for user in users if not user.group},
+        {user.name: Group(user.name, user.uid) for users, _ in tables for user in users if not user.group}
+        | {group.name: group for _, groups in tables for group in groups},
     )
     texts = {path: data.decode("utf-8", "replace") for path, data in given.texts.items()}
     master = KnownNames(parse_passwd(texts.get(PASSWD_MASTER, "")), parse_group(texts.get(GROUP_MASTER, "")))

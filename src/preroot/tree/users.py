@@ -8,17 +8,21 @@ from 100 up in alphabetical order, and keeps it through the lock.
 
 from __future__ import annotations
 
+import re
 import shlex
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 from msgspec import Struct, structs
 
+from preroot.errors import BuildError
 from preroot.recipe.schema import Group, User
 
 #: First number for users and groups without one (Debian policy 9.2.2: 100-999 are allocated dynamically).
 _FIRST_DYNAMIC = 100
 _LAST_DYNAMIC = 999
 NOLOGIN = "/usr/sbin/nologin"
+#: What systemd-sysusers accepts (valid_user_group_name() in src/basic/user-util.c); other lines it ignores too.
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,30}", re.ASCII)
 
 
 class KnownNames(Struct, frozen=True):
@@ -78,21 +82,28 @@ def parse_sysusers(text: str) -> KnownNames:
         except ValueError:
             continue
         words += ["-"] * 6
-        kind, name, rest = words[0], words[1], words[2:]
-        number, description, home, shell = ("" if each == "-" else each for each in rest[:4])
-        if "%" in name:
+        kind, name = words[:2]
+        number, description, home, shell = ("" if each == "-" else each for each in words[2:6])
+        if not _NAME.fullmatch(name) or any(char in description + home + shell for char in ":\n"):
             continue
         if kind.rstrip("!") == "u":
             uid, _, group = number.partition(":")
-            users[name] = User(name, _number(uid), group, home or "/", shell or NOLOGIN, description)
+            users.setdefault(name, User(name, _number(uid), group, home or "/", shell or NOLOGIN, description))
             if not group or group == name:
-                groups.setdefault(name, Group(name, _number(uid)))
+                groups[name] = _joined_group(groups.get(name), Group(name, _number(uid)))
         elif kind == "g":
-            groups[name] = Group(name, _number(number))
-        elif kind == "m":
-            known = groups.get(number, Group(number))
-            groups[number] = structs.replace(known, members=(*known.members, name))
+            groups[name] = _joined_group(groups.get(name), Group(name, _number(number)))
+        elif kind == "m" and _NAME.fullmatch(number):
+            groups[number] = _joined_group(groups.get(number), Group(number, None, (name,)))
     return KnownNames(users, groups)
+
+
+def _joined_group(first: Group | None, other: Group) -> Group:
+    """Return what two declarations of one group say together: the first number, and all members."""
+    if first is None:
+        return other
+    gid = other.gid if first.gid is None else first.gid
+    return structs.replace(first, gid=gid, members=tuple(dict.fromkeys((*first.members, *other.members))))
 
 
 def _number(word: str) -> int | None:
@@ -100,16 +111,20 @@ def _number(word: str) -> int | None:
 
 
 def merge_known(sources: Iterable[KnownNames]) -> KnownNames:
-    """Join declarations; an earlier one wins, and one with a number wins over one without."""
+    """Join declarations: an earlier one wins, but what it leaves open (number, primary group) a later one fills in.
+
+    Members of a group add up, as `m` lines of sysusers.d(5) do.
+    """
     users: dict[str, User] = {}
     groups: dict[str, Group] = {}
     for source in sources:
         for name, user in source.users.items():
-            if name not in users or (users[name].uid is None and user.uid is not None):
-                users[name] = user
+            first = users.get(name, user)
+            users[name] = structs.replace(
+                first, uid=user.uid if first.uid is None else first.uid, group=first.group or user.group
+            )
         for name, group in source.groups.items():
-            if name not in groups or (groups[name].gid is None and group.gid is not None):
-                groups[name] = group
+            groups[name] = _joined_group(groups.get(name), group)
     return KnownNames(users, groups)
 
 
@@ -122,57 +137,89 @@ def allocate(
 ) -> Names:
     """Return the image's users and groups with their numbers; names that nothing declares are in `unknown_…`.
 
-    root is always there. A wanted user brings its primary group. Locked numbers are kept.
+    root is always there. A wanted user brings its primary group. Locked numbers are kept, unless a package now gives
+    that number to another name of the image. Raises BuildError when no number is free.
     """
     wanted = dict.fromkeys(["root", *sorted(wanted_users)])
     users = {name: known.users[name] for name in wanted if name in known.users}
     users.setdefault("root", User("root", 0, "0", "/root", "/bin/sh", "root"))
-    by_gid = {str(group.gid): name for name, group in known.groups.items() if group.gid is not None}
+    by_gid = {str(group.gid): name for name, group in sorted(known.groups.items()) if group.gid is not None}
     groups = {name: known.groups[name] for name in sorted(set(wanted_groups)) if name in known.groups}
     groups.setdefault("root", Group("root", 0))
+    unknown = {name for name in wanted_groups if name not in groups}
     for user in users.values():
-        primary = by_gid.get(user.group, user.group) or user.name
-        groups.setdefault(primary, known.groups.get(primary, Group(primary, _number(user.group))))
+        primary = _primary(user, by_gid)
+        if primary in known.groups:
+            groups.setdefault(primary, known.groups[primary])
+        elif primary == user.name:
+            groups.setdefault(primary, Group(primary, _number(user.group)))
+        elif primary not in groups:
+            unknown.add(primary)
     groups = _number_groups(groups, known, locked_groups)
-    numbered = _number_users(users, groups, known, by_gid, locked_users)
+    primaries = {user.name: groups.get(_primary(user, by_gid), groups["root"]) for user in users.values()}
+    numbered = _number_users(users, primaries, known, locked_users)
     return Names(
         numbered,
         dict(sorted(groups.items(), key=lambda item: (item[1].gid or 0, item[0]))),
         tuple(name for name in wanted if name not in users),
-        tuple(name for name in sorted(set(wanted_groups)) if name not in groups),
+        tuple(sorted(unknown)),
     )
 
 
+def _primary(user: User, by_gid: Mapping[str, str]) -> str:
+    """Return the name of a user's primary group; a number that no group has is given to one of the user's name."""
+    if user.group.isdigit():
+        return by_gid.get(user.group, user.name)
+    return user.group or user.name
+
+
+def _numbers(
+    fixed: Mapping[str, int | None], others: Iterable[int | None], locked: Mapping[str, int], what: str
+) -> Callable[[str, int | None], int]:
+    """Return what gives each name of `fixed` its number: its own, the locked one, else the lowest free one.
+
+    `others` are numbers that names outside the image have: they are not given away. A free number that is preferred
+    comes before the lowest one.
+    """
+    own = {number for number in fixed.values() if number is not None}
+    taken = own | {number for number in others if number is not None} | set(locked.values())
+    given = set(own)
+
+    def number(name: str, preferred: int | None) -> int:
+        kept = fixed[name] if fixed[name] is not None else locked.get(name)
+        if fixed[name] is None and kept in given:
+            kept = None
+        if kept is None and preferred is not None and preferred not in taken:
+            kept = preferred
+        if kept is None:
+            kept = next((each for each in range(_FIRST_DYNAMIC, _LAST_DYNAMIC + 1) if each not in taken), None)
+        if kept is None:
+            raise BuildError(
+                f"no number from {_FIRST_DYNAMIC} to {_LAST_DYNAMIC} is free for the {what} {name}", "give it one"
+            )
+        taken.add(kept)
+        given.add(kept)
+        return kept
+
+    return number
+
+
 def _number_groups(groups: dict[str, Group], known: KnownNames, locked: Mapping[str, int]) -> dict[str, Group]:
-    taken = {group.gid for group in known.groups.values() if group.gid is not None} | set(locked.values())
-    numbered = {}
-    for name, group in sorted(groups.items()):
-        gid = group.gid if group.gid is not None else locked.get(name)
-        if gid is None:
-            gid = next(each for each in range(_FIRST_DYNAMIC, _LAST_DYNAMIC + 1) if each not in taken)
-            taken.add(gid)
-        numbered[name] = structs.replace(group, gid=gid)
-    return numbered
+    fixed = {name: group.gid for name, group in groups.items()}
+    number = _numbers(fixed, (group.gid for group in known.groups.values()), locked, "group")
+    return {name: structs.replace(group, gid=number(name, None)) for name, group in sorted(groups.items())}
 
 
 def _number_users(
-    users: dict[str, User],
-    groups: dict[str, Group],
-    known: KnownNames,
-    by_gid: Mapping[str, str],
-    locked: Mapping[str, int],
+    users: dict[str, User], primaries: Mapping[str, Group], known: KnownNames, locked: Mapping[str, int]
 ) -> dict[str, User]:
-    taken = {user.uid for user in known.users.values() if user.uid is not None} | set(locked.values())
+    fixed = {name: user.uid for name, user in users.items()}
+    number = _numbers(fixed, (user.uid for user in known.users.values()), locked, "user")
     numbered = {}
     for name, user in sorted(users.items()):
-        group = groups[by_gid.get(user.group, user.group) or name]
-        uid = user.uid if user.uid is not None else locked.get(name)
-        if uid is None:
-            # A user's own group has the same number where that is free, as sysusers.d(5) does it.
-            own = group.gid if group.name == name and group.gid not in taken else None
-            free = (each for each in range(_FIRST_DYNAMIC, _LAST_DYNAMIC + 1) if each not in taken)
-            uid = own if own is not None else next(free)
-            taken.add(uid)
+        group = primaries[name]
+        # A user's own group has the same number where that is free, as sysusers.d(5) does it.
+        uid = number(name, group.gid if group.name == name else None)
         numbered[name] = structs.replace(user, uid=uid, group=str(group.gid))
     return dict(sorted(numbered.items(), key=lambda item: (item[1].uid or 0, item[0])))
 

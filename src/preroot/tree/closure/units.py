@@ -102,7 +102,7 @@ def unit_requests(name: str, settings: Sequence[Setting]) -> list[Request]:
 
     Values with specifiers that are not known before boot are passed over, but for a template's name.
     """
-    values = _specifiers(name)
+    values = specifiers(name)
     requests: list[Request] = []
     dynamic = any(each.key == "DynamicUser" and each.value.lower() in _TRUE for each in settings)
     for path, section, key, value in settings:
@@ -132,7 +132,7 @@ def unit_requests(name: str, settings: Sequence[Setting]) -> list[Request]:
     return requests + _triggered(name, settings, values)
 
 
-def _specifiers(name: str) -> dict[str, str]:
+def specifiers(name: str) -> dict[str, str]:
     """Return what the specifiers stand for that a unit's name decides; those of a template's instance are missing."""
     stem = name.rpartition(".")[0]
     prefix, at, instance = stem.partition("@")

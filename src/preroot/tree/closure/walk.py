@@ -147,11 +147,7 @@ class _Walk:
             self._leave_out(request, "no package of the lock has it")
 
     def _is_excluded(self, resolved: Resolved) -> bool:
-        return any(
-            fnmatchcase(path, pattern) or fnmatchcase(path, pattern + "/*")
-            for pattern in self.world.exclude
-            for path in resolved.chain
-        )
+        return is_excluded(resolved.chain, self.world.exclude)
 
     def _excluded(self, request: Request, path: str) -> None:
         if request.hard and request.reason.kind not in {"feature", "recipe"}:
@@ -379,6 +375,14 @@ class _Walk:
             left_out=tuple(self.left_out.values()),
             used_exceptions=tuple(self.used.values()),
         )
+
+
+def is_excluded(paths: Iterable[str], exclude: Iterable[str]) -> bool:
+    """Return whether a recipe's `exclude` leaves one of `paths`, or a directory above it, out."""
+    patterns = tuple(exclude)
+    return any(
+        fnmatchcase(path, pattern) or fnmatchcase(path, f"{pattern}/*") for pattern in patterns for path in paths
+    )
 
 
 def _canonical_glob(pattern: str, pool: Pool) -> str:
