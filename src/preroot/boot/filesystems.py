@@ -230,9 +230,10 @@ def _make_squashfs(file_system: FileSystem, staged: Staged, image: Path) -> None
             lines.append(f"{name} m {_mode(entry) & 0o7777:o} {entry.uid} {entry.gid}")
     definitions = staged.directory.with_name("pseudo")
     definitions.write_text("\n".join(lines) + "\n")
+    # A root of 240 MB takes 24 CPU seconds with mksquashfs' default, gzip.
     run(
         ["mksquashfs", staged.directory, image, "-noappend", "-no-progress", "-quiet", "-no-xattrs", "-all-time", "0",
-         "-mkfs-time", "0", "-pf", definitions],
+         "-mkfs-time", "0", "-comp", "zstd", "-Xcompression-level", "3", "-pf", definitions],
         purpose="to make a squashfs image",
     )  # fmt: skip
 
