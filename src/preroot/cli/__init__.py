@@ -3,15 +3,18 @@
 
 from __future__ import annotations
 
-import sys
+import os
 from collections.abc import Sequence
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING
 
 import click
 
 import preroot
-from preroot.errors import PrerootError
+from preroot.errors import BuildError, PrerootError, RecipeError, nearest
+
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
 
 #: Command → where it is; a module is imported when its command is used.
 _COMMANDS = {
@@ -28,6 +31,9 @@ _COMMANDS = {
     "doctor": ("doctor", "Check which tools are there, and what is missing for what."),
     "store": ("store", "Look after the cache of unpacked packages."),
 }
+
+#: set by the completion scripts of click; it says which shell asks
+_COMPLETE = "_PREROOT_COMPLETE"
 
 
 class _LazyGroup(click.Group):
@@ -50,11 +56,17 @@ class _LazyGroup(click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:  # fmt: skip
-        from preroot.errors import nearest
-
-        if args and args[0] not in _COMMANDS and not args[0].startswith("-"):
-            ctx.fail(f"unknown command {args[0]!r}; {nearest(args[0], _COMMANDS) or 'see preroot --help'}")
+        if args and args[0] not in _COMMANDS and not args[0].startswith("-") and not ctx.resilient_parsing:
+            raise RecipeError(f"unknown command {args[0]!r}", nearest(args[0], _COMMANDS) or "see preroot --help")
         return super().resolve_command(ctx, args)
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        from click.shell_completion import CompletionItem
+
+        found = [
+            CompletionItem(name, help=text) for name, (_, text) in _COMMANDS.items() if name.startswith(incomplete)
+        ]
+        return found or click.Command.shell_complete(self, ctx, incomplete)
 
 
 @click.group(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -75,37 +87,58 @@ def preroot_command() -> None:
 
 
 def run_command_line(arguments: Sequence[str]) -> int:
-    """Run one command and return its exit status. Errors of the user are one line on standard error each."""
+    """Run one command and return its exit status. Errors of the user are one line on standard error each.
+
+    Besides 0, 1 and 2: 130 and 143 after an interrupt or a request to end, 141 when the reader of standard output has
+    gone, as a shell reports them of other programs.
+    """
+    import signal
+
+    from preroot.cli.report import OutputError, end_output
+
+    for each in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(each) == signal.SIG_DFL:  # nohup(1) ignores SIGHUP, and that shall stay so
+            signal.signal(each, _end)
     try:
-        preroot_command.main(args=list(arguments), prog_name="preroot", standalone_mode=False)
-    except click.exceptions.Exit as error:
-        return error.exit_code
+        status = _run(arguments)
+        end_output()
     except click.UsageError as error:
-        error.show()
-        return 2
+        command = error.ctx.command_path if error.ctx else "preroot"
+        status = _fail(RecipeError(error.format_message(), f"see {command} --help"))
     except (click.Abort, KeyboardInterrupt):
-        click.echo("preroot: interrupted", err=True)
-        return 130
-    except BrokenPipeError:
-        sys.stderr.close()  # the reader has gone; Python would complain when it flushes
-        return 1
+        status = _fail(BuildError("interrupted")) and 128 + signal.SIGINT
+    except OutputError as error:
+        status = 128 + signal.SIGPIPE if error.reader_has_gone else _fail(error)
     except PrerootError as error:
-        return _fail(error)
+        status = _fail(error)
+    except BrokenPipeError:  # from click's own output: --help, --version
+        status = 128 + signal.SIGPIPE
+    return status
+
+
+def _run(arguments: Sequence[str]) -> int:
+    if _COMPLETE in os.environ:
+        from click.shell_completion import shell_complete
+
+        return shell_complete(preroot_command, {}, "preroot", _COMPLETE, os.environ[_COMPLETE])
+    try:
+        with preroot_command.make_context("preroot", list(arguments), obj=tuple(arguments)) as context:
+            preroot_command.invoke(context)
+    except click.exceptions.Exit as done:
+        return done.exit_code
     return 0
 
 
+def _end(number: int, _: object) -> None:
+    """End as after an exception, so that what was begun is cleaned up (machines, temporary files)."""
+    raise SystemExit(128 + number)
+
+
 def _fail(error: PrerootError) -> int:
-    from preroot.cli.report import style
+    from preroot.cli.report import say, style
 
     for line in error.message.splitlines():
-        click.echo(f"{style('error:', 'red', err=True)} {line}", err=True)
+        say(f"{style('error:', 'red', err=True)} {line}", err=True)
     if error.hint:
-        click.echo(f"{style('hint:', 'cyan', err=True)}  {error.hint}", err=True)
+        say(f"{style('hint:', 'cyan', err=True)}  {error.hint}", err=True)
     return error.exit_code
-
-
-def print_json(value: Any) -> None:
-    """Print a value as JSON, indented, as `--json` does everywhere."""
-    import msgspec
-
-    click.echo(msgspec.json.format(msgspec.json.encode(value, order="deterministic"), indent=2).decode())

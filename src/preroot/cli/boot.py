@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from preroot.cli import print_json
 from preroot.cli.options import json_option, overrides_from, quiet_option, recipe_options
-from preroot.cli.report import megabytes, reporter_for, style
+from preroot.cli.report import megabytes, print_json, reporter_for, say, style
 from preroot.engine import Engine, Overrides
 
 if TYPE_CHECKING:
@@ -125,14 +124,14 @@ def _show(proof: Proof) -> None:
     from preroot.boot import timeline
 
     result = proof.result
-    click.echo(timeline.table(timeline.rows(result.milestones)), nl=False)
-    click.echo(f"serial console: {result.log}")
+    say(timeline.table(timeline.rows(result.milestones)), nl=False)
+    say(f"serial console: {result.log}")
     if not proof.problems:
         used = f", {megabytes(result.used_memory * 1024)} of memory in use" if result.used_memory is not None else ""
         took = f" after {result.guest_seconds:.2f} s" if result.guest_seconds is not None else ""
-        click.echo(f"{style('the root was reached', 'green')}{took}{used}: {' '.join(result.mount[:2])}")
+        say(f"{style('the root was reached', 'green')}{took}{used}: {' '.join(result.mount[:2])}")
         if proof.system is not None:
-            click.echo(f"the root's systemd is {proof.system.state}, no unit has failed")
+            say(f"the root's systemd is {proof.system.state}, no unit has failed")
 
 
 def _failure(proof: Proof) -> Exception:

@@ -3,13 +3,11 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Any
 
 import click
 
-from preroot.cli import print_json
 from preroot.cli.options import (
     json_option,
     output_option,
@@ -18,7 +16,7 @@ from preroot.cli.options import (
     recipe_argument,
     recipe_options,
 )
-from preroot.cli.report import megabytes, reporter_for
+from preroot.cli.report import megabytes, print_json, reporter_for, say
 from preroot.engine import BuildResult, Engine
 
 
@@ -29,7 +27,11 @@ from preroot.engine import BuildResult, Engine
 @click.option("--locked", is_flag=True, help="Use the lock as it is; fail where it does not fit.")
 @quiet_option
 @json_option
-def build_command(recipe: Path | None, output: Path, locked: bool, quiet: bool, as_json: bool, **options: Any) -> None:
+@click.pass_obj
+def build_command(
+    arguments: tuple[str, ...], /, *, recipe: Path | None, output: Path, locked: bool, quiet: bool, as_json: bool,
+    **options: Any,
+) -> None:  # fmt: skip
     """Build an image, with its manifest and lock.
 
     RECIPE is a TOML file, or the name of a recipe in the search path; without one, the built-in recipe is built:
@@ -51,7 +53,7 @@ def build_command(recipe: Path | None, output: Path, locked: bool, quiet: bool, 
         _show(result, quiet=quiet, as_json=as_json)
         said = "" if quiet or as_json else f"{result.image}: nothing has changed\n"
         if not as_json:
-            remember(engine.workspace.cache, sys.argv[1:], engine.consulted, said)
+            remember(engine.workspace.cache, arguments, engine.consulted, said)
 
 
 def _show(result: BuildResult, *, quiet: bool, as_json: bool) -> None:
@@ -59,7 +61,7 @@ def _show(result: BuildResult, *, quiet: bool, as_json: bool) -> None:
         print_json(result)
     elif not quiet:
         parts = ", ".join(f"{part.name} {megabytes(part.size)}" for part in result.parts)
-        click.echo(f"{result.image}: {megabytes(result.size)} ({parts})")
-        click.echo(f"tree {result.tree_digest}")
+        say(f"{result.image}: {megabytes(result.size)} ({parts})")
+        say(f"tree {result.tree_digest}")
     if result.secret:
-        click.echo(f"{result.image} has a secret inside: it is readable by its owner only (0600)", err=True)
+        say(f"{result.image} has a secret inside: it is readable by its owner only (0600)", err=True)

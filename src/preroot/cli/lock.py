@@ -8,7 +8,6 @@ from typing import Any
 
 import click
 
-from preroot.cli import print_json
 from preroot.cli.options import (
     json_option,
     output_option,
@@ -17,7 +16,7 @@ from preroot.cli.options import (
     recipe_argument,
     recipe_options,
 )
-from preroot.cli.report import reporter_for, table
+from preroot.cli.report import print_json, reporter_for, say, table
 from preroot.engine import Engine
 
 
@@ -47,7 +46,7 @@ def lock_command(recipe: Path | None, output: Path, update: bool, quiet: bool, a
         if as_json:
             print_json({"lock": path, "packages": len(locked.lock.packages), "changes": changes})
         elif not quiet:
-            click.echo(f"{path}: {len(locked.lock.packages)} packages")
+            say(f"{path}: {len(locked.lock.packages)} packages")
             rows = [(name, before or "(new)", "→", after or "(gone)") for name, before, after in changes]
             if rows:
-                click.echo(table(rows))
+                say(table(rows))

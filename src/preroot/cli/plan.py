@@ -8,7 +8,6 @@ from typing import Any
 
 import click
 
-from preroot.cli import print_json
 from preroot.cli.options import (
     json_option,
     output_option,
@@ -17,7 +16,7 @@ from preroot.cli.options import (
     recipe_argument,
     recipe_options,
 )
-from preroot.cli.report import megabytes, reporter_for, table
+from preroot.cli.report import megabytes, print_json, reporter_for, say, table
 from preroot.engine import Engine
 from preroot.recipe.load import LoadedRecipe, explain
 from preroot.tree.model import Plan
@@ -49,11 +48,11 @@ def plan_command(recipe: Path | None, output: Path, quiet: bool, as_json: bool, 
         print_json(_as_data(plan, loaded))
         return
     if views["show_values"]:
-        click.echo(table(explain(loaded), ("value", "", "from")))
+        say(table(explain(loaded), ("value", "", "from")))
     if views["left_out"]:
-        click.echo(table([(each.what, f"asked for by {each.asker}", each.reason) for each in plan.left_out]))
+        say(table([(each.what, f"asked for by {each.asker}", each.reason) for each in plan.left_out]))
     if views["size"]:
-        click.echo(table(_sizes(plan), ("owner", "size", "files")))
+        say(table(_sizes(plan), ("owner", "size", "files")))
     if not any(views.values()):
         _summary(plan)
 
@@ -72,9 +71,9 @@ def _summary(plan: Plan) -> None:
     if plan.cmdline:
         rows.append(("cmdline", " ".join(plan.cmdline)))
     rows.append(("left out", f"{len(plan.left_out)} (--left-out)"))
-    click.echo(table(rows))
+    say(table(rows))
     for warning in plan.warnings:
-        click.echo(f"warning: {warning}", err=True)
+        say(f"warning: {warning}", err=True)
 
 
 def _sizes(plan: Plan) -> list[tuple[str, str, str]]:

@@ -5,12 +5,14 @@ from __future__ import annotations
 
 import os
 import sys
+import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from preroot.errors import BuildError
 from preroot.progress import Reporter, Silent, Step
 
 if TYPE_CHECKING:
@@ -28,6 +30,47 @@ def style(text: str, colour: str, *, err: bool = False) -> str:
     return click.style(text, fg=colour, bold=True) if colours(err=err) else text
 
 
+class OutputError(BuildError):
+    """Standard output can't be written."""
+
+    def __init__(self, error: OSError) -> None:
+        super().__init__(f"cannot write standard output: {error.strerror}")
+        #: the reader has closed its end (`| head`): nothing to complain about
+        self.reader_has_gone = isinstance(error, BrokenPipeError)
+
+
+def say(text: str, *, err: bool = False, nl: bool = True) -> None:
+    """Print text, to standard error if `err`. Raises OutputError when standard output can't be written."""
+    try:
+        click.echo(text, err=err, nl=nl)
+    except OSError as error:
+        if not err:
+            _close_output()
+            raise OutputError(error) from None
+
+
+def end_output() -> None:
+    """Write what is left in buffers of standard output. Raises OutputError when that can't be written."""
+    try:
+        sys.stdout.flush()
+    except OSError as error:
+        _close_output()
+        raise OutputError(error) from None
+
+
+def _close_output() -> None:
+    """Let what is left in buffers go nowhere: Python would complain when it tries to write it at its end."""
+    with suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def print_json(value: Any) -> None:
+    """Print a value as JSON, indented, as `--json` does everywhere."""
+    import msgspec
+
+    say(msgspec.json.format(msgspec.json.encode(value, order="deterministic"), indent=2).decode())
+
+
 def reporter_for(*, quiet: bool, json: bool) -> Reporter:
     """Return the reporter for the options of a command. Progress goes to standard error, results to standard output."""
     if quiet or json:
@@ -41,7 +84,7 @@ class Warnings(Silent):
     def warn(self, text: str) -> None:
         """Print a warning on standard error."""
         super().warn(text)
-        click.echo(f"{style('warning:', 'yellow', err=True)} {text}", err=True)
+        say(f"{style('warning:', 'yellow', err=True)} {text}", err=True)
 
 
 class _Counting:
@@ -64,65 +107,110 @@ class Lines(Warnings):
         counting = _Counting()
         yield counting
         amount = f" {_amount(counting.done)}" if counting.done else ""
-        click.echo(f"{name}{amount}: {time.monotonic() - start:.1f} s", err=True)
+        say(f"{name}{amount}: {time.monotonic() - start:.1f} s", err=True)
 
     def note(self, text: str) -> None:
         """Print a note."""
-        click.echo(f"note: {text}", err=True)
+        say(f"note: {text}", err=True)
 
 
 class Bars(Warnings):
-    """A progress bar for each step, on a terminal."""
+    """Progress bars on a terminal: one for each step that takes longer than an eye needs, gone when it has ended."""
 
     def __init__(self) -> None:
         super().__init__()
+        self._lock = threading.RLock()
         self._progress: Progress | None = None
+        self._shown = 0
 
     @contextmanager
     def step(self, name: str, total: int = 0) -> Iterator[Step]:
-        """Show a bar while the step runs. A short step shows nothing: rich is imported only after 0.2 s."""
-        bar = _LateBar(name, total)
+        """Show a bar while the step runs."""
+        bar = _Bar(self, name, total)
         try:
             yield bar
         finally:
             bar.close()
 
     def note(self, text: str) -> None:
-        """Print a note."""
-        click.echo(f"note: {text}", err=True)
+        """Print a note, above the bars."""
+        self._print(f"note: {text}")
+
+    def warn(self, text: str) -> None:
+        """Print a warning, above the bars."""
+        self.warnings.append(text)
+        self._print(f"{style('warning:', 'yellow', err=True)} {text}")
+
+    def _print(self, text: str) -> None:
+        with self._lock:
+            if self._progress is None:
+                say(text, err=True)
+            else:
+                from rich.text import Text
+
+                self._progress.console.print(Text.from_ansi(text), soft_wrap=True)
+
+    def show(self, name: str, done: int, total: int) -> TaskID:
+        """Add a bar; the first one starts the display."""
+        from rich.console import Console
+        from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
+
+        with self._lock:
+            if self._progress is None:
+                console = Console(stderr=True, no_color=not colours(err=True))
+                columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
+                self._progress = Progress(*columns, console=console, transient=True)
+                self._progress.start()
+            self._shown += 1
+            return self._progress.add_task(name, total=total or None, completed=done)
+
+    def update(self, task: TaskID, done: int) -> None:
+        """Set how far a bar is."""
+        with self._lock:
+            if self._progress is not None:
+                self._progress.update(task, completed=done)
+
+    def hide(self, task: TaskID) -> None:
+        """Take a bar away; the last one ends the display."""
+        with self._lock:
+            self._shown -= 1
+            if self._progress is not None:
+                self._progress.remove_task(task)
+                if not self._shown:
+                    self._progress.stop()
+                    self._progress = None
 
 
-class _LateBar:
-    """A bar that appears once its step has taken a while, so that fast builds do not pay for it."""
+class _Bar:
+    """A bar that appears once its step has taken a while: rich is imported only then, so fast builds don't pay."""
 
-    _DELAY = 0.2
+    _DELAY = 0.3
 
-    def __init__(self, name: str, total: int) -> None:
-        import time
-
-        self._name, self._total, self._done = name, total, 0
-        self._clock = time.monotonic
-        self._start = self._clock()
-        self._progress: Progress | None = None
+    def __init__(self, bars: Bars, name: str, total: int) -> None:
+        self._bars, self._name, self._total, self._done = bars, name, total, 0
+        self._lock = threading.Lock()
         self._task: TaskID | None = None
+        self._closed = False
+        self._timer = threading.Timer(self._DELAY, self._appear)
+        self._timer.daemon = True
+        self._timer.start()
+
+    def _appear(self) -> None:
+        with self._lock:
+            if not self._closed:
+                self._task = self._bars.show(self._name, self._done, self._total)
 
     def advance(self, amount: int = 1) -> None:
         self._done += amount
-        if self._progress is None:
-            if self._clock() - self._start < self._DELAY:
-                return
-            from rich.console import Console
-            from rich.progress import Progress
-
-            self._progress = Progress(console=Console(stderr=True, no_color=not colours(err=True)), transient=True)
-            self._task = self._progress.add_task(self._name, total=self._total or None)
-            self._progress.start()
         if self._task is not None:
-            self._progress.update(self._task, completed=self._done)
+            self._bars.update(self._task, self._done)
 
     def close(self) -> None:
-        if self._progress is not None:
-            self._progress.stop()
+        self._timer.cancel()
+        with self._lock:
+            self._closed = True
+            if self._task is not None:
+                self._bars.hide(self._task)
 
 
 def _amount(number: int) -> str:
@@ -145,3 +233,11 @@ def table(rows: Sequence[Sequence[str]], header: Sequence[str] = ()) -> str:
         cells = [cell.ljust(width) for cell, width in zip(row, widths, strict=True)]
         lines.append("  ".join(cells).rstrip())
     return "\n".join(lines)
+
+
+def printable(text: str) -> str:
+    """Return text of an image for a terminal: what could steer the terminal, or is no UTF-8, as an escape."""
+    if text.isprintable():
+        return text
+    decoded = text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in decoded)

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from msgspec import structs
 
 from preroot.cache import default_cache
-from preroot.engine.building import BuildResult, output_names, write_outputs
+from preroot.engine.building import BuildResult, make_directory, output_names, write_outputs
 from preroot.engine.locking import Chooser, Locked, find_lock, lock_path
 from preroot.engine.planning import Planner, gather, unpacked
 from preroot.engine.workspace import Workspace, read_runtime, runtime_directories
@@ -100,9 +100,9 @@ class Engine:
             return chooser.locked(old), ()
         if frozen:
             raise BuildError(f"--locked: {reason}", "preroot lock makes one")
+        make_directory(path.parent)
         kept = None if update else old
         locked = chooser.resolve(self.source(loaded, chooser), kept, self.reporter)
-        path.parent.mkdir(parents=True, exist_ok=True)
         write_lock(path, locked.lock)
         return locked, tuple(lock_diff(old, locked.lock)) if old else ()
 
@@ -133,6 +133,7 @@ class Engine:
 
         Raises BuildError; whatever was in `output` then stays as it was.
         """
+        make_directory(output)
         path = self.lock_path(loaded, output)
         locked, _ = self.lock(loaded, path, frozen=frozen)
         planner = self.planner(loaded, locked)

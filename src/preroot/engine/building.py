@@ -8,6 +8,7 @@ from pathlib import Path
 
 from msgspec import Struct
 
+from preroot.errors import BuildError
 from preroot.image.content import ContentReader
 from preroot.image.manifest import Manifest, encode, make_manifest
 from preroot.image.write import Output, WrittenImage, WrittenPart, replace_file, write_image
@@ -71,6 +72,23 @@ def _result(
         parts=written.parts,
         secret=plan.secret,
     )
+
+
+def make_directory(directory: Path) -> None:
+    """Make the directory that a build writes to, unless it is there, and see that it can be written.
+
+    Raises BuildError: better before the packages are resolved and fetched than after it.
+    """
+    import os
+
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise BuildError(
+            f"cannot make the directory {directory}: {error.strerror}", "choose another --output"
+        ) from None
+    if not os.access(directory, os.W_OK | os.X_OK):
+        raise BuildError(f"the directory {directory} cannot be written", "choose another --output")
 
 
 def write_file(path: Path, data: bytes, *, secret: bool) -> None:

@@ -214,11 +214,12 @@ class Planner:
     def _module_entry(self, name: str, path: str, selection: ModuleSelection, info: ModuleInfo) -> Entry:
         found = self._file(path)
         codec = module_codec(path)
-        target = path.removesuffix("." + path.rpartition(".")[2]) if codec else path
+        target = _module_path(path)
         content = ObjectContent(info.sha256) if codec else StoreContent(found.package.sha256, found.info.offset)
         changes = (f"decompressed {codec}",) if codec else ()
         return Entry(
-            target, "file", found.info.mode, 0, 0, found.package.owner, selection.reasons[name],
+            target, "file", found.info.mode, 0, 0, found.package.owner,
+            tuple(structs.replace(each, asker=_module_path(each.asker)) for each in selection.reasons[name]),
             size=info.size, sha256=info.sha256, content=content, changes=changes,
         )  # fmt: skip
 
@@ -269,3 +270,8 @@ class Planner:
             if image
             else None,
         )
+
+
+def _module_path(path: str) -> str:
+    """Return the path in the image of a module that its package has at `path`: modules are decompressed there."""
+    return path.rpartition(".")[0] if module_codec(path) else path
