@@ -43,7 +43,7 @@ class Chroot(Struct, frozen=True):
 
 
 class KernelFiles(Struct, frozen=True):
-    """A kernel in a chroot: its release (uname -r), its package's version, vmlinuz, and the names of its modules (not built in)."""
+    """A kernel in a chroot: its release (uname -r), its package's version, vmlinuz, its modules (by name)."""
 
     release: str
     version: str

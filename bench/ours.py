@@ -30,7 +30,7 @@ FEATURES = ("...", "tmpfiles", "sysctl", "mmc", "hyperv", "vmware", "xen")
 PACKAGES = ("btrfs-progs", "dosfstools", "kbd", "xfsprogs")
 TAKE = ("usr/bin/btrfs", "usr/sbin/fsck.btrfs", "usr/sbin/fsck.fat", "usr/sbin/fsck.vfat", "usr/sbin/fsck.xfs",
         "usr/sbin/xfs_repair", "usr/bin/loadkeys")  # fmt: skip
-MODULES = ("hid_generic", "usbhid")
+MODULES = ("hid_generic",)
 
 #: the design's figures for a case: the unit, the bar and the aim (0: none)
 Bounds = tuple[str, float, float]
