@@ -138,6 +138,8 @@ class Engine:
         locked, _ = self.lock(loaded, path, frozen=frozen)
         planner = self.planner(loaded, locked)
         plan = planner.plan()
+        for warning in plan.warnings:
+            self.reporter.warn(warning)
         threads = loaded.recipe.compression.threads
         result = write_outputs(plan, output, self.store, tools=planner.tools, threads=threads, reporter=self.reporter)
         if not frozen:

@@ -40,6 +40,7 @@ from preroot.tree.model import (
 from preroot.tree.modules import ModuleSelection, ModuleWorld, make_world, missing_error, select_modules
 from preroot.tree.plan import GROUP_MASTER, PASSWD_MASTER, SYSUSERS, PartInput, PlannedPart, module_requests, plan_part
 from preroot.tree.pool import Pool, PoolFile
+from preroot.tree.scripts import unknown_scripts
 from preroot.tree.users import Names
 
 _EMPTY = Closure({}, {}, {}, {}, (), (), ())
@@ -107,6 +108,7 @@ class Planner:
         return Plan(
             name=self.recipe.name, layout=self.recipe.layout, parts=parts, kernel=kernel_plan,
             lock=self._lock(planned.values()), cmdline=self.recipe.cmdline, left_out=tuple(left_out),
+            warnings=self._script_warnings(parts),
             secret=any(part.secret for part in planned.values()),
         )  # fmt: skip
 
@@ -125,6 +127,19 @@ class Planner:
             users |= {name: user.uid for name, user in part.names.users.items() if user.uid is not None}
             groups |= {name: group.gid for name, group in part.names.groups.items() if group.gid is not None}
         return structs.replace(lock, users=users, groups=groups)
+
+    def _script_warnings(self, parts: Iterable[PartPlan]) -> tuple[str, ...]:
+        """Name the packages of the image whose scripts would have mattered and are not known."""
+        owners = {entry.owner for part in parts for entry in part.tree.entries.values()}
+        mine = [(package, self.pool.index(package)) for package in self.pool.packages if package.owner in owners]
+        known = dict(self.locked.distribution.scripts)
+        for features in self.locked.chosen.values():
+            known |= {fact.package: fact.reason for feature in features for fact in feature.content.script}
+        return tuple(
+            f"the {script} of package {name} was not run and is not known: what it does may be missing in the image "
+            "(a feature's [[script]] says why it need not run)"
+            for name, script in unknown_scripts(mine, known)
+        )
 
     def _plan_own(self, spec: PartSpec) -> PlannedPart:
         """Plan a part that has features of its own."""

@@ -28,8 +28,8 @@ from preroot.tree.users import KnownNames, merge_known, parse_group, parse_passw
 #: A small Debian that a person would recognise: systemd with its bus and login manager, a shell, the usual tools.
 DEBIAN_ROOT = (
     "base-files", "base-passwd", "bash", "coreutils", "dash", "dbus", "e2fsprogs", "findutils", "grep", "hostname",
-    "init-system-helpers", "kmod", "libc-bin", "login", "mount", "passwd", "procps", "sed", "systemd", "systemd-sysv", "tar",
-    "udev", "util-linux",
+    "init-system-helpers", "kmod", "libc-bin", "login", "mount", "passwd", "procps", "sed", "systemd", "systemd-sysv",
+    "tar", "udev", "util-linux",
 )  # fmt: skip
 
 

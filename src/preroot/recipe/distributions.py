@@ -55,6 +55,9 @@ class DistributionFile(Packages, frozen=True):
     keyrings: Annotated[tuple[str, ...], Meta(description="files with the archive's keys, the best first")] = ()
     merged: Annotated[dict[str, str], Meta(description="links of a merged /usr")] = {}
     preset_directories: Annotated[tuple[str, ...], Meta(description="where packages put systemd.preset(5) files")] = ()
+    scripts: Annotated[
+        dict[str, str], Meta(description="package (glob) → why its maintainer scripts need not run for an image")
+    ] = {}
     architecture: dict[str, Architecture] = {}
     release: dict[str, Release] = {}
 
@@ -85,6 +88,8 @@ class DistributionInfo(Struct, frozen=True):
     programs: dict[str, str]
     #: path or glob → package
     files: dict[str, str]
+    #: package (glob) → why its scripts need not run
+    scripts: dict[str, str]
     #: every file that was looked at, those that do not exist included
     consulted: tuple[Path, ...]
 
@@ -158,7 +163,7 @@ def _resolve(
         capabilities=loaded.capabilities | release.capabilities,
         programs={program: package for program, package in programs.items() if package},
         files={path: package for path, package in files.items() if package},
-        consulted=consulted,
+        scripts=loaded.scripts, consulted=consulted,
     )
 
 
