@@ -85,6 +85,8 @@ class Chooser:
         found: dict[str, None] = {}
         for feature in (each for group in chosen.values() for each in group):
             found |= dict.fromkeys(requests_for(feature.content.needs, self.distribution, feature.name))
+        for vendor in self.recipe.microcode.vendors:
+            found |= dict.fromkeys(requests_for((f"cap:microcode-{vendor}",), self.distribution, "[microcode]"))
         kernel = self.recipe.kernel
         if not kernel.directory:
             found[kernel.package or self.distribution.kernel] = None

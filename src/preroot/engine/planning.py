@@ -13,6 +13,7 @@ from preroot.engine.parts import PartSpec
 from preroot.errors import BuildError
 from preroot.facts.arch import arch
 from preroot.facts.kernel import parse_config
+from preroot.packages.codec import decompress
 from preroot.packages.learn.modinfo import module_codec
 from preroot.packages.model import Lock, ModuleInfo, Package, PackageIndex
 from preroot.packages.source import Source
@@ -37,12 +38,17 @@ from preroot.tree.model import (
     StoreContent,
     Tree,
 )
+from preroot.tree.microcode import microcode_entries
 from preroot.tree.modules import ModuleSelection, ModuleWorld, make_world, missing_error, select_modules
 from preroot.tree.plan import GROUP_MASTER, PASSWD_MASTER, SYSUSERS, PartInput, PlannedPart, module_requests, plan_part
 from preroot.tree.pool import Pool, PoolFile
 from preroot.tree.scripts import unknown_scripts
 from preroot.tree.users import Names
 
+#: compression of firmware files by their suffix
+_CODECS = {".xz": "xz", ".zst": "zst", ".gz": "gz"}
+#: More than any vendor's microcode; a larger file is none.
+_MAX_FIRMWARE = 64 << 20
 _EMPTY = Closure({}, {}, {}, {}, (), (), ())
 
 
@@ -104,6 +110,7 @@ class Planner:
         if kernel is not None:
             trees["modules"], kernel_plan, more = self._plan_modules(kernel)
             left_out += more
+        trees["microcode"] = self._plan_microcode()
         parts = tuple(self._part(spec, trees) for spec in self.locked.specs if spec.name in trees)
         return Plan(
             name=self.recipe.name, layout=self.recipe.layout, parts=parts, kernel=kernel_plan,
@@ -183,6 +190,17 @@ class Planner:
 
     def _optional(self, path: str) -> bytes:
         return self._read(path) if path else b""
+
+    def _plan_microcode(self) -> Tree:
+        wished = self.recipe.microcode.vendors
+        entries = microcode_entries(wished, self.pool, self._read_plain, self.locked.distribution.arch)
+        return build_tree(_EMPTY, (), entries, self.pool, Names({}, {}, (), ()))
+
+    def _read_plain(self, path: str) -> bytes:
+        """Return the content of a package's file, decompressed where its name says that it is compressed."""
+        data = self._read(path)
+        codec = _CODECS.get(Path(path).suffix)
+        return decompress(data, codec, limit=_MAX_FIRMWARE) if codec else data
 
     def _plan_modules(self, kernel: KernelFiles) -> tuple[Tree, KernelPlan, tuple[LeftOut, ...]]:
         """Select the kernel's modules, index them, and make the tree of part `modules`."""

@@ -228,7 +228,8 @@ class AptSource:
         # names that start differently are no likely misspelling, and comparing all 60,000 takes seconds
         known = [name for name in output.decode().split() if name[:2] == request.name[:2]]
         where = f"{self._distribution.name} {self._distribution.release} ({request.arch or self._distribution.arch})"
-        return BuildError(f"unknown package {request.name!r} in {where}", nearest(request.name, known))
+        components = ", ".join(self._distribution.components)
+        return BuildError(f"unknown package {request.name!r} in {where}", nearest(request.name, known) or f"the components looked in are {components}")
 
 
 def _candidates(environment: Mapping[str, str], requests: Sequence[Request]) -> dict[str, str]:
