@@ -37,6 +37,7 @@ TOOL_PACKAGES: Mapping[str, str] = {
     "qemu-system-riscv64": "qemu-system-misc",
     "qemu-system-s390x": "qemu-system-misc",
     "qemu-system-x86_64": "qemu-system-x86",
+    "setpriv": "util-linux",
     "sfdisk": "fdisk",
     "unshare": "util-linux",
     "xfs_db": "xfsprogs",

@@ -33,7 +33,10 @@ _COMMANDS = {
 }
 
 #: set by the completion scripts of click; it says which shell asks
-_COMPLETE = "_PREROOT_COMPLETE"
+PROGRAM_COMPLETION = "_PREROOT_COMPLETE"
+
+#: how a group's usage names what follows
+COMMAND_METAVAR = "COMMAND [ARGS]..."
 
 
 class _LazyGroup(click.Group):
@@ -69,9 +72,15 @@ class _LazyGroup(click.Group):
         return found or click.Command.shell_complete(self, ctx, incomplete)
 
 
-@click.group(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.group(
+    cls=_LazyGroup,
+    invoke_without_command=True,
+    subcommand_metavar=COMMAND_METAVAR,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
 @click.version_option(preroot.__version__, "--version", prog_name="preroot")
-def preroot_command() -> None:
+@click.pass_context
+def preroot_command(context: click.Context, /) -> None:
     """Build the early userspace of Linux from distribution packages, and prove it by booting it.
 
     \b
@@ -84,6 +93,14 @@ def preroot_command() -> None:
 
     Exit status: 0 done, 1 the build or the boot failed, 2 the recipe or the command is wrong.
     """
+    need_command(context)
+
+
+def need_command(context: click.Context) -> None:
+    """Show the help of a group of commands that was called without one, and end with exit status 2."""
+    if context.invoked_subcommand is None:
+        click.echo(context.get_help(), err=True)
+        context.exit(2)
 
 
 def run_command_line(arguments: Sequence[str]) -> int:
@@ -94,7 +111,7 @@ def run_command_line(arguments: Sequence[str]) -> int:
     """
     import signal
 
-    from preroot.cli.report import OutputError, end_output
+    from preroot.cli.report import OutputError, drop_output, end_output
 
     for each in (signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(each) == signal.SIG_DFL:  # nohup(1) ignores SIGHUP, and that shall stay so
@@ -112,15 +129,16 @@ def run_command_line(arguments: Sequence[str]) -> int:
     except PrerootError as error:
         status = _fail(error)
     except BrokenPipeError:  # from click's own output: --help, --version
+        drop_output()
         status = 128 + signal.SIGPIPE
     return status
 
 
 def _run(arguments: Sequence[str]) -> int:
-    if _COMPLETE in os.environ:
+    if PROGRAM_COMPLETION in os.environ:
         from click.shell_completion import shell_complete
 
-        return shell_complete(preroot_command, {}, "preroot", _COMPLETE, os.environ[_COMPLETE])
+        return shell_complete(preroot_command, {}, "preroot", PROGRAM_COMPLETION, os.environ[PROGRAM_COMPLETION])
     try:
         with preroot_command.make_context("preroot", list(arguments), obj=tuple(arguments)) as context:
             preroot_command.invoke(context)

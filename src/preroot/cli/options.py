@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 import click
 
+from preroot.cli.complete import feature_names, recipe_keys
 from preroot.recipe.load import Overrides
 
 _F = TypeVar("_F", bound=Callable[..., Any])
@@ -17,11 +18,23 @@ _RECIPE_OPTIONS = (
     click.option("--layout", default="", metavar="L", help="Layout: initrd."),
     click.option("--format", "formats", multiple=True, metavar="PART=F", help="Format of a part (base=cpio)."),
     click.option(
-        "--feature", "features", multiple=True, metavar="F", help="Add a feature to part base; -F refuses it."
+        "--feature",
+        "features",
+        multiple=True,
+        metavar="F",
+        shell_complete=feature_names,
+        help="Add a feature to part base; -F refuses it.",
     ),
     click.option("--kernel", default="", metavar="VERSION", help="Kernel release, where there are several."),
     click.option("--kernel-module", "kernel_modules", multiple=True, metavar="M", help="Add a kernel module."),
-    click.option("--set", "sets", multiple=True, metavar="KEY=VALUE", help="Set any value of the recipe."),
+    click.option(
+        "--set",
+        "sets",
+        multiple=True,
+        metavar="KEY=VALUE",
+        shell_complete=recipe_keys,
+        help="Set any value of the recipe.",
+    ),
 )
 
 output_option = click.option(

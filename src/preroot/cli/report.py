@@ -45,7 +45,7 @@ def say(text: str, *, err: bool = False, nl: bool = True) -> None:
         click.echo(text, err=err, nl=nl)
     except OSError as error:
         if not err:
-            _close_output()
+            drop_output()
             raise OutputError(error) from None
 
 
@@ -54,11 +54,11 @@ def end_output() -> None:
     try:
         sys.stdout.flush()
     except OSError as error:
-        _close_output()
+        drop_output()
         raise OutputError(error) from None
 
 
-def _close_output() -> None:
+def drop_output() -> None:
     """Let what is left in buffers go nowhere: Python would complain when it tries to write it at its end."""
     with suppress(OSError, ValueError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -23,7 +23,7 @@ from preroot.engine.workspace import Workspace, read_runtime, runtime_directorie
 from preroot.errors import BuildError, RecipeError
 from preroot.packages.lock import lock_diff, write_lock
 from preroot.packages.source import Source, open_source
-from preroot.packages.store import Store
+from preroot.packages.store import GcResult, Store
 from preroot.progress import Reporter, Silent
 from preroot.recipe.load import NO_OVERRIDES, LoadedRecipe, Overrides, load_recipe
 from preroot.tree.model import Plan
@@ -160,6 +160,12 @@ class Engine:
             built, options, workspace=self.workspace, store=self.store, reporter=self.reporter,
             distribution=distribution, source=self._source,
         )  # fmt: skip
+
+    def clean(self, older_than: float) -> GcResult:
+        """Remove from the cache what was not used for so many seconds. Raises BuildError when it can't be read."""
+        from preroot.engine.upkeep import clean
+
+        return clean(self.workspace, self.store, older_than)
 
     def lock_path(self, loaded: LoadedRecipe, output: Path) -> Path:
         """Return where the lock of a recipe lies."""

@@ -10,7 +10,7 @@ from msgspec import Struct
 
 from preroot.errors import BuildError
 from preroot.image.content import ContentReader
-from preroot.image.manifest import Manifest, encode, make_manifest
+from preroot.image.manifest import Manifest, decode, encode, make_manifest
 from preroot.image.write import Output, WrittenImage, WrittenPart, replace_file, write_image
 from preroot.packages.store import Store
 from preroot.progress import Reporter
@@ -89,6 +89,14 @@ def make_directory(directory: Path) -> None:
         ) from None
     if not os.access(directory, os.W_OK | os.X_OK):
         raise BuildError(f"the directory {directory} cannot be written", "choose another --output")
+
+
+def read_manifest(path: Path) -> Manifest:
+    """Return the manifest in a file. Raises BuildError where it can't be read."""
+    try:
+        return decode(path.read_bytes(), str(path))
+    except OSError as error:
+        raise BuildError(f"cannot read the manifest {path}: {error.strerror}") from None
 
 
 def write_file(path: Path, data: bytes, *, secret: bool) -> None:

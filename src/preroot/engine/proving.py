@@ -20,12 +20,12 @@ from preroot.boot.realroot import SystemReport, parse_system_report
 from preroot.boot.rootfs import tiny_root
 from preroot.boot.scenario import BootResult, Expect, Scenario, run_scenario
 from preroot.boot.stage import DiskEntry, digest, entries_of
-from preroot.engine.building import output_names
+from preroot.engine.building import output_names, read_manifest
 from preroot.engine.keptlock import kept_packages, source_of
 from preroot.engine.workspace import Workspace
 from preroot.errors import BuildError, RecipeError, nearest
 from preroot.facts.arch import arch
-from preroot.image.manifest import Manifest, decode
+from preroot.image.manifest import Manifest
 from preroot.packages.source import Source
 from preroot.packages.store import Store
 from preroot.progress import Reporter
@@ -97,14 +97,6 @@ def read_built(image: Path) -> BuiltImage:
     if image.stat().st_size != manifest.image_size:
         raise BuildError(f"{names['manifest']} is the manifest of another image than {image}", "build it again")
     return BuiltImage(image, names["kernel"], manifest)
-
-
-def read_manifest(path: Path) -> Manifest:
-    """Return the manifest in a file. Raises BuildError where it can't be read."""
-    try:
-        return decode(path.read_bytes(), str(path))
-    except OSError as error:
-        raise BuildError(f"cannot read the manifest {path}: {error.strerror}") from None
 
 
 def check_root(root: str, manifest: Manifest) -> FsType:

@@ -68,15 +68,18 @@ def lookup(index: Mapping[str, WhyPath], what: str, where: str) -> str:
     for candidate in (path, f"usr/{path}"):  # /lib/… as before merged /usr
         if candidate in index:
             return candidate
-    names: dict[str, str] = {}
+    units: dict[str, str] = {}
+    modules: dict[str, str] = {}
+    others: dict[str, str] = {}
     for each in sorted(index):
         name = each.rpartition("/")[2]
         if name.endswith(MODULE_SUFFIXES):
-            names.setdefault(module_name(name), each)
+            modules.setdefault(module_name(name), each)
         if "/systemd/system/" in each:
-            names[name] = each
+            units[name] = each
         else:
-            names.setdefault(name, each)
+            others.setdefault(name, each)
+    names = others | modules | units  # a module btrfs is meant rather than its directory
     found = names.get(what) or names.get(module_name(what))
     if found is None:
         raise BuildError(f"{what} is not in {where}", nearest(path, index) or nearest(what, names))

@@ -95,6 +95,13 @@ class AptSource:
                 download(tuple(missing.values()), setup, archives, environment, reporter)
         return found
 
+    def mirrors(self) -> tuple[str, ...]:
+        """Return the addresses that packages come from, without credentials; runs apt-config.
+
+        Raises BuildError where none is known, or no keyring for them.
+        """
+        return self._setup().bases
+
     def _setup(self) -> Setup:
         """Return what apt is told, decided once; reads the host's apt configuration and looks for keyrings."""
         if self._known_setup is None:
