@@ -104,7 +104,8 @@ class Chooser:
 
         With `old`, packages that it has keep their versions: only what the recipe asks for beyond it is new.
         """
-        candidates = source.candidates(_COMPARED)
+        with reporter.step("reading indexes"):
+            candidates = source.candidates(_COMPARED)
         versions = dict(candidates) if old is None else {**candidates, **old.versions}
         chosen = self.choose(versions)
         requests = self.requests(chosen)
