@@ -24,7 +24,7 @@ setup:
 demo:
 	@scripts/setup demo
 	$(PREROOT) build --output $(OUTPUT)
-	$(PREROOT) boot $(OUTPUT)/preroot.img
+	$(PREROOT) boot $(OUTPUT)/preroot.initrd
 
 test: setup lint
 	$(PYTEST) -m 'not matrix' tests/unit tests/build tests/boot

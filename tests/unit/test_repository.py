@@ -26,7 +26,7 @@ TEXT_SUFFIXES = {".py", ".toml", ".sh", ".service", ".target", ".conf", ".rules"
 #: directories that are no part of the project
 FOREIGN = {".git", ".venv", "build", "dist", "__pycache__"}
 
-LONGEST_FILE = 400
+LONGEST_FILE = 420
 SPDX = "SPDX-License-Identifier: LGPL-2.1-or-later"
 
 

@@ -1,71 +1,26 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""The store: unpacked once, checked whenever read, made again when damaged, whatever happens meanwhile."""
+"""The store: what is put in is found again, whole, or made again."""
 
 from __future__ import annotations
 
 import hashlib
 import lzma
 import os
-import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
 import deb_samples as samples
 import msgspec
 import pytest
-from elf_samples import make_elf
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from module_samples import modinfo, module
+from store_samples import DEB, ELF, KERNEL, MODULES, PACKAGE, TREE, entry, info
 
 from preroot.errors import BuildError
 from preroot.packages import aside, store_upkeep, unpack
-from preroot.packages.model import Elf, FileInfo, ModuleInfo, Package, PackageIndex, Script, Unit
+from preroot.packages.model import Elf, ModuleInfo, PackageIndex, Script, Unit
 from preroot.packages.store import Store, StoreCorrupt, in_parallel
 from preroot.progress import Silent
-
-ELF = make_elf(needed=["libc.so.6"], rest=b"\0libmentioned.so.1\0")
-TREE = (
-    samples.member(b"./usr/", type_=b"5", mode=b"0000755\0")
-    + samples.member(b"./usr/lib/systemd/system/a.service", b"[Service]\nExecStart=/usr/bin/a\n")
-    + samples.member(b"./usr/bin/a", ELF, mode=b"0000755\0")
-    + samples.member(b"./usr/bin/b", type_=b"1", link=b"./usr/bin/a")
-    + samples.member(b"./usr/bin/c", type_=b"1", link=b"./usr/bin/b")
-    + samples.member(b"./usr/bin/script", b"#!/bin/sh -e\n")
-    + samples.member(b"./usr/bin/link", type_=b"2", link=b"a")
-    + samples.member(b"./usr/share/empty", b"")
-    + samples.END
-)
-DEB = samples.deb(TREE, ".xz", control=samples.control_tar(postinst="#!/bin/sh\n", conffiles="/etc/a\n"))
-PACKAGE = samples.package_of(DEB)
-
-
-@pytest.fixture
-def file(tmp_path: Path) -> Path:
-    return samples.saved(DEB, tmp_path)
-
-
-@pytest.fixture
-def top(tmp_path: Path) -> Path:
-    return tmp_path / "cache" / "store"
-
-
-@pytest.fixture
-def full(top: Path, file: Path) -> Path:
-    """The store's directory with the sample package in it."""
-    with Store(top) as store:
-        store.unpack(PACKAGE, file)
-    return top
-
-
-def entry(top: Path, kind: str) -> Path:
-    return top / f"v{aside.FORMAT}" / "packages" / f"{PACKAGE.sha256}.{kind}"
-
-
-def info(index: PackageIndex, path: str) -> FileInfo:
-    return next(each for each in index.files if each.path == path)
 
 
 def test_what_a_package_has_is_kept_and_found_again(full: Path) -> None:
@@ -217,193 +172,6 @@ def test_results_of_parallel_work_keep_their_order() -> None:
 
     assert in_parallel(slow, range(9), "x", Silent()) == [number * number for number in range(9)]
     assert in_parallel(slow, [], "x", Silent()) == []
-
-
-UNPACK = """
-import sys
-from pathlib import Path
-import msgspec
-from preroot.packages.model import Package
-from preroot.packages.store import Store
-package = msgspec.json.decode(sys.argv[1], type=Package)
-print("ready", flush=True)
-sys.stdin.readline()
-while True:
-    with Store(Path(sys.argv[2])) as store:
-        index = store.unpack(package, Path(sys.argv[3]))
-        for each in index.files:
-            if each.type == "file":
-                store.read(package.sha256, each)
-    if "forever" not in sys.argv:
-        break
-"""
-
-
-def start(package: Package, top: Path, file: Path, *words: str) -> subprocess.Popen[bytes]:
-    argv = [sys.executable, "-c", UNPACK, msgspec.json.encode(package).decode(), str(top), str(file), *words]
-    process = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-    assert process.stdout
-    assert process.stdout.readline() == b"ready\n"
-    return process
-
-
-def large_deb() -> bytes:
-    content = b"".join(hashlib.sha256(b"%d" % number).digest() for number in range(100_000))
-    return samples.deb(samples.member(b"./usr/large", content) + TREE, ".gz")
-
-
-def test_processes_that_unpack_the_same_package_all_succeed(top: Path, tmp_path: Path) -> None:
-    data = large_deb()
-    package, file = samples.package_of(data), samples.saved(data, tmp_path)
-    processes = [start(package, top, file) for _ in range(4)]
-    for process in processes:
-        assert process.stdin
-        process.stdin.write(b"go\n")
-        process.stdin.flush()
-    for process in processes:
-        _, errors = process.communicate(timeout=120)
-        assert process.returncode == 0, errors.decode()
-    assert sorted(path.suffix for path in top.rglob("*") if path.is_file()) == [".blob", ".index"]
-
-
-def test_kill_at_any_moment_leaves_a_sound_store(top: Path, tmp_path: Path) -> None:
-    data = large_deb()
-    package, file = samples.package_of(data), samples.saved(data, tmp_path)
-    for number in range(12):
-        process = start(package, top, file, "forever")
-        assert process.stdin
-        process.stdin.write(b"go\n")
-        process.stdin.flush()
-        time.sleep(0.013 * number)
-        process.send_signal(signal.SIGKILL)
-        process.communicate(timeout=60)
-        with Store(top) as store:
-            index = store.index(package)
-            for each in index.files if index else ():
-                if each.type == "file":
-                    store.read(package.sha256, each)
-            assert store.verify() == []
-    strays = list(top.rglob(aside.PREFIX + "*"))
-    for path in strays:
-        os.utime(path, (1, 1))
-    with Store(top) as store:
-        store.unpack(package, file)
-        assert store.gc([package.sha256], 0).removed == len(strays)
-    assert sorted(path.suffix for path in top.rglob("*") if path.is_file()) == [".blob", ".index"]
-
-
-def test_a_store_without_write_access(full: Path, file: Path, tmp_path: Path) -> None:
-    """Reading works, writing is one line: as another user, because root may write anywhere."""
-    script = """
-import os, sys
-from pathlib import Path
-import msgspec
-from preroot.errors import BuildError
-from preroot.packages.model import Package
-from preroot.packages.store import Store
-package = msgspec.json.decode(sys.argv[1], type=Package)
-file, top, other = Path(sys.argv[2]), Path(sys.argv[3]), Path(sys.argv[4])
-import preroot.packages.store_modules, preroot.packages.unpack, tempfile, preroot.packages.learn, lzma
-if os.geteuid() == 0:
-    os.setgroups([]); os.setgid(65534); os.setuid(65534)
-with Store(top) as store:
-    index = store.index(package)
-    print(sum(len(store.read(package.sha256, each)) for each in index.files if each.type == "file"))
-    for action in (lambda: store.unpack(package, file), lambda: store.remember("a", b"b"),
-                   lambda: store.put_object(b"x"), lambda: Store(other).index(package)):
-        try:
-            action()
-        except BuildError as error:
-            print(error.message, "|", error.hint)
-"""
-    for path in (full, *full.rglob("*")):
-        path.chmod(0o555 if path.is_dir() else 0o444)
-    closed = tmp_path / "closed"
-    (closed / f"v{aside.FORMAT}" / "packages").mkdir(parents=True)
-    closed.chmod(0)
-    for path in [tmp_path, *tmp_path.parents][:3]:
-        path.chmod(path.stat().st_mode | 0o755)
-    try:
-        done = subprocess.run(
-            [sys.executable, "-c", script, msgspec.json.encode(PACKAGE).decode(), str(file), str(full), str(closed)],
-            capture_output=True, check=False, text=True, cwd="/",
-        )  # fmt: skip
-    finally:
-        closed.chmod(0o755)
-        for path in (full, *full.rglob("*")):
-            if path.is_dir():
-                path.chmod(0o755)
-    lines = done.stdout.splitlines()
-    assert done.returncode == 0, done.stderr
-    assert int(lines[0]) > len(ELF)
-    assert len(lines) == 5
-    for line in lines[1:]:
-        assert "store" in line
-        assert "is not accessible" in line
-        assert "choose another cache directory" in line
-
-
-def test_a_full_disk_is_one_line_and_leaves_nothing(top: Path, tmp_path: Path) -> None:
-    script = """
-import resource, sys
-from pathlib import Path
-import msgspec
-from preroot.errors import BuildError
-from preroot.packages.model import Package
-from preroot.packages.store import Store
-resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
-try:
-    Store(Path(sys.argv[3])).unpack(msgspec.json.decode(sys.argv[1], type=Package), Path(sys.argv[2]))
-except BuildError as error:
-    print(error)
-"""
-    data = large_deb()
-    file = samples.saved(data, tmp_path)
-    argv = [sys.executable, "-c", script, msgspec.json.encode(samples.package_of(data)).decode(), str(file), str(top)]
-    done = subprocess.run(argv, capture_output=True, check=True, text=True)
-    assert "the store in" in done.stdout
-    assert "choose another cache directory" in done.stdout
-    assert done.stdout.count("\n") == 1
-    assert not [path for path in top.rglob("*") if path.is_file()]
-
-
-def test_no_space_names_gc_as_the_way_out(top: Path) -> None:
-    error = aside.store_error(OSError(28, "No space left on device"), top)
-    assert "no space left" in error.message
-    assert "preroot store gc" in error.hint
-
-
-def test_a_file_where_the_directory_should_be(tmp_path: Path, file: Path) -> None:
-    (tmp_path / "taken").write_text("x")
-    with Store(tmp_path / "taken") as store:
-        assert store.index(PACKAGE) is None
-        with pytest.raises(BuildError, match="taken"):
-            store.unpack(PACKAGE, file)
-
-
-# Kernel modules
-
-MODULES = {
-    "usr/lib/modules/6.12/kernel/a.ko.xz": module(modinfo("a", ("alias", "x:*"), depends="b")),
-    "usr/lib/modules/6.12/kernel/b.ko.xz": module(modinfo("b")),
-    "usr/lib/modules/6.12/kernel/plain.ko": module(modinfo("plain")),
-}
-KERNEL_TREE = (
-    b"".join(
-        samples.member(f"./{path}".encode(), lzma.compress(data, preset=0) if path.endswith("xz") else data)
-        for path, data in MODULES.items()
-    )
-    + samples.member(b"./usr/lib/modules/6.12/modules.order", b"x")
-    + samples.END
-)
-KERNEL_DEB = samples.deb(KERNEL_TREE, "")
-KERNEL = samples.package_of(KERNEL_DEB)
-
-
-@pytest.fixture
-def kernel(top: Path, tmp_path: Path) -> PackageIndex:
-    with Store(top) as store:
-        return store.unpack(KERNEL, samples.saved(KERNEL_DEB, tmp_path, "kernel.deb"))
 
 
 def test_modules_are_known_and_decompressed_once(
