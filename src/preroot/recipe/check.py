@@ -75,7 +75,7 @@ def _check_parts(recipe: Recipe, where: Where) -> None:
 
 
 def _tables_of(recipe: Recipe) -> tuple[tuple[str, tuple[Any, ...]], ...]:
-    return (("file", recipe.file), ("link", recipe.link), ("unit", recipe.unit), ("secret", recipe.secret),
+    return (("file", recipe.file), ("link", recipe.link), ("node", recipe.node), ("unit", recipe.unit), ("secret", recipe.secret),
             ("user", recipe.user), ("group", recipe.group))  # fmt: skip
 
 
@@ -101,7 +101,7 @@ def _check_duplicates(recipe: Recipe, where: Where) -> None:
     """Check paths, and that no path, unit, user or group is there twice in one part."""
     taken: dict[tuple[str, str, str], Key] = {}
     for table, entries in _tables_of(recipe):
-        is_path = table in ("file", "link", "secret")
+        is_path = table in ("file", "link", "node", "secret")
         for number, entry in enumerate(entries):
             key = (table, number)
             name = entry.path if is_path else entry.name

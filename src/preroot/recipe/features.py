@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from msgspec import Meta, field
 
-from preroot.recipe.schema import Base, Exception_, Group, Link, Mode, User
+from preroot.recipe.schema import Base, Exception_, Group, Link, Mode, Node, User
 
 
 class Option(Base, frozen=True):
@@ -123,6 +123,7 @@ class Content(Base, frozen=True):
     user: tuple[User, ...] = ()
     group: tuple[Group, ...] = ()
     link: tuple[Link, ...] = ()
+    node: tuple[Node, ...] = ()
     directory: Annotated[tuple[str, ...], Meta(description="empty directories: `PATH` or `PATH MODE`")] = ()
     generate: tuple[Generate, ...] = ()
     exceptions: tuple[Exception_, ...] = field(default=(), name="except")

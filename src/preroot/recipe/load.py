@@ -139,8 +139,8 @@ def load_recipe(
 
 def _locate(path: Path | None, search: SearchPath, consulted: Consulted) -> tuple[Path, tuple[Path, ...]]:
     """Return the recipe's file and its drop-in directories, the lowest first."""
-    if path is not None and (len(path.parts) != 1 or path.suffix == ".toml" or path.is_file()):
-        return consulted.add(path), (path.with_name(path.name + ".d"),)
+    if path is not None and (len(path.parts) != 1 or path.root or path.suffix == ".toml" or path.is_file()):
+        return consulted.add(path), (Path(f"{path}.d"),)
     name = DEFAULT if path is None else path.name
     file = find(search, f"recipes/{name}.toml", consulted)
     if file is None:

@@ -170,6 +170,17 @@ class Link(Base, frozen=True):
     part: PartName = ""
 
 
+class Node(Base, frozen=True, kw_only=True):
+    """A device node of the recipe's own, written straight into the archive: nobody needs to be root for it."""
+
+    path: ImagePath
+    type: Annotated[Literal["c", "b"], Meta(description="character or block device")] = "c"
+    major: Annotated[int, Meta(ge=0, le=4095, description="major number")]
+    minor: Annotated[int, Meta(ge=0, le=1048575, description="minor number")]
+    mode: Annotated[Mode, Meta(description="permissions in octal, for example 0600")] = "0600"
+    part: Annotated[str, Meta(description="part that it goes into; empty: the first that has a shell of its own")] = ""
+
+
 class Unit(Base, frozen=True):
     """A systemd unit of the recipe's own."""
 
@@ -261,6 +272,7 @@ class Recipe(Base, frozen=True):
     exclude: Annotated[tuple[str, ...], Meta(description="globs of paths to leave out")] = ()
     file: tuple[File, ...] = ()
     link: tuple[Link, ...] = ()
+    node: tuple[Node, ...] = ()
     unit: tuple[Unit, ...] = ()
     user: tuple[User, ...] = ()
     group: tuple[Group, ...] = ()

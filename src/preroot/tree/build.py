@@ -56,6 +56,8 @@ def declared_entry(declaration: Declaration, extra: tuple[Reason, ...], names: N
     common = {"uid": uid, "gid": gid, "owner": declaration.owner, "reasons": reasons}
     if declaration.target:
         return Entry(declaration.path, "symlink", 0o777, target=declaration.target, **common)  # type: ignore[arg-type]
+    if declaration.device is not None:
+        return Entry(declaration.path, "node", declaration.mode, device=declaration.device, **common)  # type: ignore[arg-type]
     if declaration.is_directory:
         return Entry(declaration.path, "directory", declaration.mode, **common)  # type: ignore[arg-type]
     if declaration.secret:

@@ -12,7 +12,7 @@ from preroot.errors import RecipeError
 from preroot.packages.learn import learn
 from preroot.packages.model import Unit
 from preroot.recipe.conditions import Chosen
-from preroot.recipe.schema import Recipe
+from preroot.recipe.schema import Node, Recipe
 from preroot.tree.closure.units import expand, find_unit, specifiers
 from preroot.tree.model import Reason
 from preroot.tree.modules import module_options
@@ -20,7 +20,7 @@ from preroot.tree.pool import Declared, Pool
 
 
 class Declaration(Struct, frozen=True):
-    """One path that is not a package's: a directory, a link (`target`), or a file with `data` or a secret `source`."""
+    """One path that is not a package's: a directory, a link (`target`), a node (`device`), a file (`data`, `secret`)."""
 
     path: str
     owner: str
@@ -32,11 +32,13 @@ class Declaration(Struct, frozen=True):
     data: bytes | None = None
     #: path of a secret's file, read only when the image is written
     secret: str = ""
+    #: type, major and minor number of a device node
+    device: tuple[str, int, int] | None = None
 
     @property
     def is_directory(self) -> bool:
         """Return whether this declares a directory."""
-        return self.data is None and not self.target and not self.secret
+        return self.data is None and self.device is None and not self.target and not self.secret
 
     def declared(self) -> Declared:
         """Return what the pool is to know of this path."""
@@ -72,6 +74,7 @@ def feature_declarations(
     for link in content.link:
         reason = Reason("feature", chosen.name, "link")
         found.append(Declaration(pool.canonical(fill(link.path)), owner, reason, 0o777, target=fill(link.target)))
+    found += _nodes(content.node, owner, Reason("feature", chosen.name, "node"), pool)
     for unit in content.take.mask:
         reason = Reason("feature", chosen.name, "masked")
         found.append(Declaration(f"etc/systemd/system/{unit}", owner, reason, 0o777, target="/dev/null"))
@@ -88,6 +91,15 @@ def feature_declarations(
             Declaration(pool.canonical(fill(file.path)), owner, reason, mode, file.owner, file.group, data=data)
         )
     return found
+
+
+def _nodes(nodes: Iterable[Node], owner: str, reason: Reason, pool: Pool) -> list[Declaration]:
+    return [
+        Declaration(
+            pool.canonical(node.path), owner, reason, int(node.mode, 8), device=(node.type, node.major, node.minor)
+        )
+        for node in nodes
+    ]
 
 
 def recipe_declarations(recipe: Recipe, part: str, sources: Mapping[str, bytes], pool: Pool) -> list[Declaration]:
@@ -107,6 +119,8 @@ def recipe_declarations(recipe: Recipe, part: str, sources: Mapping[str, bytes],
         if link.part == part:
             reason = Reason("recipe", "recipe", f"[[link]] {link.path}")
             found.append(Declaration(pool.canonical(link.path), "recipe", reason, 0o777, target=link.target))
+    nodes = [node for node in recipe.node if node.part == part]
+    found += _nodes(nodes, "recipe", Reason("recipe", "recipe", "[[node]]"), pool)
     for unit in recipe.unit:
         if unit.part == part:
             data = (unit.content or "").encode() if unit.source is None else sources[unit.source]
