@@ -43,7 +43,7 @@ bench:
 	$(PYTHON) -m bench.run $(if $(QUICK),--quick) $(BENCH)
 
 docs: setup
-	$(PYTHON) scripts/docs.py
+	@$(PYTHON) scripts/docs.py
 
 clean:
 	rm -rf build .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -1,0 +1,103 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""Writes the pages of docs/ that are made from the program itself; with --check, only says which are not as made."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from preroot.recipe.features import Feature
+from preroot.recipe.library import load_features
+from preroot.recipe.reference import recipe_reference
+from preroot.recipe.search import BUILT_IN, SearchPath
+
+DOCS = Path(__file__).resolve().parents[1] / "docs"
+
+_FEATURES = """# Features
+
+<!-- Generated from src/preroot/features/ by `make docs`; `make lint` compares them. -->
+
+`preroot features NAME` shows all that a feature takes. A part takes features by `features = […]`; what a feature
+requires comes with it. In a part of another flavour than it has, a feature is refused by name.
+"""
+
+_CMDLINE = """# The kernel's command line
+
+<!-- Generated from src/preroot/features/ by `make docs`; `make lint` compares them. -->
+
+What an image understands follows from its features. *By* says who implements an option: systemd, preroot, the kernel,
+or a package that the feature takes; *since* is that program's version.
+"""
+
+
+def table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
+    """Return a Markdown table."""
+    return "\n".join("| " + " | ".join(row) + " |" for row in (head, ("---",) * len(head), *rows)) + "\n"
+
+
+def flavours(feature: Feature) -> tuple[str, ...]:
+    """Return the flavours that a feature has, those of its variants included."""
+    more = (variant.when.flavour for variant in feature.variant)
+    return tuple(dict.fromkeys((*feature.flavours, *(flavour for flavour in more if flavour))))
+
+
+def features_page(features: Mapping[str, Feature]) -> str:
+    """Return docs/features.md: the matrix of features and flavours, and the features' options."""
+    known = sorted({flavour for feature in features.values() for flavour in flavours(feature)}, reverse=True)
+    matrix = [
+        (f"`{name}`", *("yes" if flavour in flavours(feature) else "" for flavour in known),
+         ", ".join(f"`{each}`" for each in feature.requires), feature.summary)
+        for name, feature in features.items()
+    ]  # fmt: skip
+    options = [
+        (f"`[features.{name}]` `{key}`", ", ".join(f"`{each}`" for each in option.choices) or option.type,
+         "" if option.default is None else f"`{option.default}`", option.help)
+        for name, feature in features.items()
+        for key, option in feature.options.items()
+    ]  # fmt: skip
+    text = _FEATURES + "\n" + table(("feature", *known, "requires", "what it is"), matrix)
+    return text + ("\n## Options\n\n" + table(("option", "type", "default", "meaning"), options) if options else "")
+
+
+def cmdline_page(features: Mapping[str, Feature]) -> str:
+    """Return docs/cmdline.md: every option of the kernel's command line that a feature declares."""
+    found = {
+        (each.name, each.by, str(each.since or ""), f"`{name}`", each.help)
+        for name, feature in features.items()
+        for content in (feature, *feature.variant)
+        for each in content.cmdline
+    }
+    rows = [(f"`{option}`", *rest) for option, *rest in sorted(found)]
+    return _CMDLINE + "\n" + table(("option", "by", "since", "feature", "meaning"), rows)
+
+
+def pages() -> dict[str, str]:
+    """Return the generated pages: name → text."""
+    # Only what preroot comes with, and nothing of this machine's /etc/preroot.
+    library = load_features(SearchPath((BUILT_IN,)))
+    features = {name: library[name] for name in sorted(library)}
+    made = {
+        "recipe.md": recipe_reference(),
+        "features.md": features_page(features),
+        "cmdline.md": cmdline_page(features),
+    }
+    return {name: text.rstrip("\n") + "\n" for name, text in made.items()}
+
+
+def main(arguments: list[str]) -> int:
+    """Write the pages, or compare them; return the exit code."""
+    stale = {name: text for name, text in pages().items()
+             if not (DOCS / name).exists() or (DOCS / name).read_text() != text}  # fmt: skip
+    if "--check" in arguments:
+        for name in stale:
+            print(f"docs/{name} is not as `make docs` writes it", file=sys.stderr)
+        return int(bool(stale))
+    for name, text in stale.items():
+        (DOCS / name).write_text(text)
+        print(f"docs/{name} written")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
