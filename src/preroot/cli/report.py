@@ -239,5 +239,11 @@ def printable(text: str) -> str:
     """Return text of an image for a terminal: what could steer the terminal, or is no UTF-8, as an escape."""
     if text.isprintable():
         return text
-    decoded = text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
-    return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in decoded)
+    return "".join(each if each.isprintable() else _escape(each) for each in text)
+
+
+def _escape(character: str) -> str:
+    number = ord(character)
+    if 0xDC80 <= number <= 0xDCFF:  # a byte that is no UTF-8 (PEP 383)
+        return f"\\x{number - 0xDC00:02x}"
+    return character.encode("unicode_escape").decode()
