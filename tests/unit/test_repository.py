@@ -147,16 +147,21 @@ def test_no_mirror_and_no_path_of_one_machine() -> None:
     assert not found, "\n".join(found)
 
 
+def uses_shell(call: ast.Call) -> bool:
+    """Return whether a call runs a string in a shell."""
+    name = ast.unparse(call.func)
+    if name in ("os.system", "os.popen", "subprocess.getoutput", "subprocess.getstatusoutput"):
+        return True
+    runs = name.rpartition(".")[2] in ("run", "Popen", "call", "check_call", "check_output")
+    return runs and any(word.arg == "shell" and ast.unparse(word.value) != "False" for word in call.keywords)
+
+
 def test_no_shell_strings() -> None:
     """Programs are run from argv lists (preroot.run), so that no name of a file is ever read as a command."""
     found = []
     for path in python_files("src", "tests", "bench", "scripts"):
         for node in ast.walk(ast.parse(path.read_text())):
-            if isinstance(node, ast.keyword) and node.arg == "shell":
-                if not (isinstance(node.value, ast.Constant) and node.value.value is False):
-                    found.append(f"{path.relative_to(PROJECT)}:{node.value.lineno}")
-            elif isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) \
-                    and (node.value.id, node.attr) in {("os", "system"), ("os", "popen")}:  # fmt: skip
+            if isinstance(node, ast.Call) and uses_shell(node):
                 found.append(f"{path.relative_to(PROJECT)}:{node.lineno}")
     assert not found, f"a shell string: {', '.join(found)}"
 
