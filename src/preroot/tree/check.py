@@ -13,7 +13,7 @@ from preroot.tree.pool import Pool
 from preroot.tree.users import Names
 
 _WORDS = {"path": "the file", "library": "the library", "program": "the program", "unit": "the unit"}
-_ASKERS = {"feature": "feature ", "recipe": ""}
+_ASKERS = {"feature": "feature ", "plugin": "feature ", "recipe": "the "}
 
 
 def missing_problems(missing: Iterable[Missing], pool: Pool, world: World) -> list[str]:
@@ -30,11 +30,13 @@ def _missing_line(missing: Missing, pool: Pool, world: World) -> str:
         return f"{line}: {missing.detail}"
     elsewhere = _elsewhere(request.kind, request.value, pool)
     if elsewhere and request.kind == "library":
+        if posixpath.dirname(elsewhere) in (*request.search, *world.library_directories):
+            return f"{line}: /{elsewhere} is for another machine, or no library"
         searched = ", ".join("/" + each.lstrip("/") for each in (*request.search, *world.library_directories))
         return f"{line}: it is at /{elsewhere}, which ld.so does not search (it searches {searched})"
     if elsewhere:
         return f"{line}: /{elsewhere} exists"
-    hint = nearest(request.value, world.wanted) if request.kind == "unit" else ""
+    hint = nearest(request.value, world.wanted - {request.value}) if request.kind == "unit" else ""
     return f"{line}: no package of the lock has it" + (f"; {hint}" if hint else "")
 
 
@@ -42,7 +44,7 @@ def _elsewhere(kind: str, value: str, pool: Pool) -> str:
     name = posixpath.basename(value)
     if kind == "unit":
         return ""
-    return min((path for path in pool.paths() if path.endswith("/" + name)), default="")
+    return min((path for path in pool.paths() if path.endswith("/" + name) and pool.exists(path)), default="")
 
 
 def exception_problems(declared: Sequence[tuple[Exception_, str]], used: Iterable[Exception_]) -> list[str]:

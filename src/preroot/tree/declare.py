@@ -20,7 +20,7 @@ from preroot.tree.pool import Declared, Pool
 
 
 class Declaration(Struct, frozen=True):
-    """One path that is not a package's: a directory, a link (`target`), a node (`device`), a file (`data`, `secret`)."""
+    """A path of no package: a directory, a link (`target`), a node (`device`) or a file (`data`, `secret`)."""
 
     path: str
     owner: str
@@ -183,6 +183,13 @@ def enablement(units: Iterable[tuple[str, str]], pool: Pool) -> list[Declaration
 
 #: key of [Install] → suffix of the directory that has the link
 _LINKS = {"WantedBy": "wants", "RequiredBy": "requires", "UpheldBy": "upholds"}
+
+
+def is_installable(name: str, pool: Pool) -> bool:
+    """Return whether a unit has an [Install] section at all: one without is started by others."""
+    path = find_unit(name, pool)
+    unit = pool.learnt(pool.resolve(path).path or path) if path else None
+    return isinstance(unit, Unit) and any(section == "Install" for section, _, _ in unit.settings)
 
 
 def _install_section(name: str, unit: Unit) -> dict[str, list[str]]:

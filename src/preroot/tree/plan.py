@@ -16,7 +16,14 @@ from preroot.tree.build import build_tree
 from preroot.tree.check import exception_problems, missing_problems, name_problems
 from preroot.tree.closure.model import Closure, Request, World
 from preroot.tree.closure.walk import close, is_excluded
-from preroot.tree.declare import Declaration, enablement, feature_declarations, merged_usr, recipe_declarations
+from preroot.tree.declare import (
+    Declaration,
+    enablement,
+    feature_declarations,
+    is_installable,
+    merged_usr,
+    recipe_declarations,
+)
 from preroot.tree.entrypoints import feature_requests, recipe_requests
 from preroot.tree.model import LeftOut, Reason, Tree
 from preroot.tree.modules import ModuleRequest
@@ -130,6 +137,7 @@ def _declare(given: PartInput, pool: Pool) -> list[Declaration]:
         enabled += [
             (unit.name, "recipe") for unit in given.recipe.unit
             if unit.enable and (unit.part == given.name or (given.is_default and not unit.part))
+            and is_installable(unit.name, pool)
         ]  # fmt: skip
     links = enablement(enabled, pool)
     for link in links:
