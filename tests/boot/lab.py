@@ -18,7 +18,8 @@ from msgspec import Struct
 from preroot.boot import rootfs, stage
 from preroot.boot.disks import DiskRecipe, Volume, make_disk, part_uuid, volume_uuid
 from preroot.boot.filesystems import FsType
-from preroot.boot.machine import Bus, DiskSpec
+from preroot.boot.machine import DiskSpec
+from preroot.boot.platforms import Bus
 from preroot.boot.scenario import BootResult, Expect, Scenario, prove
 from preroot.engine import Engine, Overrides, Workspace
 from preroot.engine.locking import Chooser

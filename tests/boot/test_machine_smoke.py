@@ -12,7 +12,8 @@ import pytest
 from preroot.boot import rootfs, stage
 from preroot.boot.disks import DiskRecipe, Volume, make_disk, volume_uuid
 from preroot.boot.host import probe
-from preroot.boot.machine import Bus, DiskSpec, Machine, MachineSpec
+from preroot.boot.machine import DiskSpec, Machine, MachineSpec
+from preroot.boot.platforms import Bus
 from preroot.boot.scenario import BootResult, Expect, Scenario, Within, prove, run_scenario
 from preroot.boot.serial import ConsoleEnded
 from preroot.errors import BuildError

@@ -7,7 +7,7 @@ import pytest
 from lab import BUSYBOX, Lab
 
 from preroot.boot.filesystems import FsType
-from preroot.boot.machine import Bus
+from preroot.boot.platforms import Bus
 
 GENERIC = "linux-image-amd64"
 

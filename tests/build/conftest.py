@@ -8,15 +8,13 @@ import hashlib
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
+from fixture_types import Command, LockMaker
 
 from preroot.engine import Engine, Overrides, Workspace
-
-LockMaker = Callable[..., Path]
-Command = Callable[..., subprocess.CompletedProcess[str]]
 
 
 @pytest.fixture(scope="session")

@@ -18,7 +18,8 @@ import pytest
 from deb_archive import DebArchive, Key
 
 from preroot.errors import BuildError
-from preroot.packages.source import Resolution, open_source
+from preroot.packages.model import Resolution
+from preroot.packages.source import open_source
 from preroot.progress import Silent
 from preroot.recipe.schema import Distribution
 from preroot.run import run

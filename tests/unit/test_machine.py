@@ -17,10 +17,7 @@ from msgspec.structs import replace
 
 from preroot.boot import host
 from preroot.boot.machine import (
-    PLATFORMS,
-    Bus,
     DiskSpec,
-    Emulator,
     Machine,
     MachineSpec,
     NicSpec,
@@ -30,6 +27,7 @@ from preroot.boot.machine import (
     qemu_argv,
     with_formats,
 )
+from preroot.boot.platforms import PLATFORMS, Bus, Emulator
 from preroot.boot.rootfs import proof
 from preroot.boot.scenario import Expect, Scenario, Within, explain, judge, prove, run_scenario, stop_when
 from preroot.boot.serial import Console, ConsoleEnded

@@ -12,7 +12,7 @@ import os
 import re
 from pathlib import Path
 
-from preroot.boot.machine import Emulator, platform
+from preroot.boot.platforms import Emulator, platform
 from preroot.errors import BuildError
 from preroot.facts import arch as arches
 from preroot.run import need_tool, run

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Literal
 from msgspec import Struct
 from msgspec.structs import replace
 
-from preroot.errors import BuildError, RecipeError, nearest
+from preroot.boot.platforms import Bus, Emulator, Platform, platform
+from preroot.errors import BuildError
 from preroot.run import find_tool
 
 if TYPE_CHECKING:
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
 
     from preroot.boot.serial import Console
 
-Bus = Literal["virtio", "nvme", "sata", "usb", "scsi", "mmc"]
 ImageFormat = Literal["raw", "qcow2"]
 
 
@@ -70,48 +70,6 @@ class MachineSpec(Struct, frozen=True):
     accel: Literal["auto", "tcg", "kvm"] = "auto"
     #: CPU model; empty: the platform's
     cpu: str = ""
-
-
-class Platform(Struct, frozen=True):
-    """How one architecture is emulated: machine type, CPU model under TCG, buses that it lacks, console."""
-
-    machine: str
-    cpu: str
-    console: str
-    #: suffix of virtio device names: virtio-blk-pci, virtio-blk-ccw
-    virtio: str = "pci"
-    buses: tuple[Bus, ...] = ("virtio", "nvme", "sata", "usb", "scsi", "mmc")
-    #: serial port's early output (before the console driver), for a kernel that dies at once
-    earlycon: str = ""
-
-
-#: By Debian's name of the architecture. Only amd64 and arm64 are booted by the project's tests.
-#: arm64: `-cpu max` takes six times as long under TCG (pointer authentication in software, QEMU 10.0), so
-#: cortex-a57. armhf: highmem=off, because a 32-bit kernel without LPAE cannot reach PCI above 4 GiB.
-PLATFORMS: dict[str, Platform] = {
-    "amd64": Platform("q35", "max", "ttyS0", earlycon="earlycon=uart8250,io,0x3f8"),
-    "arm64": Platform("virt", "cortex-a57", "ttyAMA0", earlycon="earlycon=pl011,0x9000000"),
-    "armhf": Platform("virt,highmem=off", "cortex-a15", "ttyAMA0", earlycon="earlycon=pl011,0x9000000"),
-    "riscv64": Platform("virt", "rv64", "ttyS0", earlycon="earlycon=sbi"),
-    "ppc64el": Platform("pseries", "power9", "hvc0"),
-    "s390x": Platform("s390-ccw-virtio", "max", "ttysclp0", virtio="ccw", buses=("virtio", "scsi")),
-}
-
-
-class Emulator(Struct, frozen=True):
-    """What this host has for an architecture: the QEMU program, its version, and whether KVM guests run."""
-
-    program: str
-    version: tuple[int, int, int]
-    kvm: bool = False
-
-
-def platform(arch: str) -> Platform:
-    """Return how `arch` is emulated. Raises RecipeError for an architecture without an entry."""
-    if arch not in PLATFORMS:
-        known = "known: " + ", ".join(PLATFORMS)
-        raise RecipeError(f"no machine is known for architecture {arch!r}", nearest(arch, PLATFORMS) or known)
-    return PLATFORMS[arch]
 
 
 def full_cmdline(spec: MachineSpec) -> str:

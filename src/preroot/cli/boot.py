@@ -14,7 +14,7 @@ from preroot.cli.report import megabytes, print_json, reporter_for, say, style
 from preroot.engine import Engine, Overrides
 
 if TYPE_CHECKING:
-    from preroot.boot.machine import Bus
+    from preroot.boot.platforms import Bus
     from preroot.engine.proving import BootOptions, BuiltImage, Proof
 
 #: where the context keeps what stands behind `--`

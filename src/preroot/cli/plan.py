@@ -64,6 +64,8 @@ def _summary(plan: Plan) -> None:
         rows.append(("kernel", f"{kernel.version} ({len(kernel.modules)} modules)"))
     for part in plan.parts:
         entries = part.tree.entries.values()
+        if not entries:
+            continue
         size = megabytes(sum(entry.size for entry in entries))
         rows.append((f"part {part.name}", f"{part.flavour}, {len(entries)} paths, {size}, {part.codec} {part.level}"))
         if part.features:

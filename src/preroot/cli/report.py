@@ -8,6 +8,7 @@ import sys
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -68,7 +69,14 @@ def print_json(value: Any) -> None:
     """Print a value as JSON, indented, as `--json` does everywhere."""
     import msgspec
 
-    say(msgspec.json.format(msgspec.json.encode(value, order="deterministic"), indent=2).decode())
+    data = msgspec.json.encode(value, order="deterministic", enc_hook=_plain)
+    say(msgspec.json.format(data, indent=2).decode())
+
+
+def _plain(value: object) -> str:
+    if isinstance(value, Path):
+        return str(value)
+    raise TypeError(f"{type(value).__name__} has no place in JSON")
 
 
 def reporter_for(*, quiet: bool, json: bool) -> Reporter:

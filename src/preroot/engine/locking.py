@@ -15,8 +15,8 @@ from preroot.errors import RecipeError
 from preroot.facts.arch import arch
 from preroot.packages.lock import FORMAT as LOCK_FORMAT
 from preroot.packages.lock import fits, read_lock, request_digest
-from preroot.packages.model import Lock
-from preroot.packages.source import Resolution, Source
+from preroot.packages.model import Lock, Resolution
+from preroot.packages.source import Source
 from preroot.progress import Reporter
 from preroot.recipe.conditions import Chosen, Facts
 from preroot.recipe.distributions import DistributionInfo, load_distribution, requests_for

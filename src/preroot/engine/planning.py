@@ -26,6 +26,7 @@ from preroot.tree.closure.model import Closure
 from preroot.tree.declare import digest
 from preroot.tree.depmod import BuiltinLists, ModuleFile, depmod_key, run_depmod
 from preroot.tree.kernel import KernelFiles, choose_kernel, find_kernels
+from preroot.tree.microcode import microcode_entries
 from preroot.tree.model import (
     BytesContent,
     Entry,
@@ -38,7 +39,6 @@ from preroot.tree.model import (
     StoreContent,
     Tree,
 )
-from preroot.tree.microcode import microcode_entries
 from preroot.tree.modules import ModuleSelection, ModuleWorld, make_world, missing_error, select_modules
 from preroot.tree.plan import GROUP_MASTER, PASSWD_MASTER, SYSUSERS, PartInput, PlannedPart, module_requests, plan_part
 from preroot.tree.pool import Pool, PoolFile

@@ -15,7 +15,8 @@ from msgspec import Struct
 from preroot.boot.console import sanitise
 from preroot.boot.disks import Content, DiskRecipe, Volume, make_disk, part_uuid, volume_uuid
 from preroot.boot.filesystems import KINDS, FsType
-from preroot.boot.machine import Bus, DiskSpec
+from preroot.boot.machine import DiskSpec
+from preroot.boot.platforms import Bus
 from preroot.boot.realroot import SystemReport, parse_system_report
 from preroot.boot.rootfs import tiny_root
 from preroot.boot.scenario import BootResult, Expect, Scenario, run_scenario

@@ -33,12 +33,18 @@ class Arch(Struct, frozen=True):
 
 
 _ARCHES = (
-    Arch("amd64", 64, 62, True, "x86_64-linux-gnu", "usr/lib64/ld-linux-x86-64.so.2", "usr/lib64", "x86_64", "ttyS0", "x86_64"),
-    Arch("arm64", 64, 183, True, "aarch64-linux-gnu", "usr/lib/ld-linux-aarch64.so.1", "usr/lib64", "aarch64", "ttyAMA0", "aarch64"),
-    Arch("armhf", 32, 40, True, "arm-linux-gnueabihf", "usr/lib/ld-linux-armhf.so.3", "usr/lib", "arm", "ttyAMA0", "armv7l"),
-    Arch("riscv64", 64, 243, True, "riscv64-linux-gnu", "usr/lib/ld-linux-riscv64-lp64d.so.1", "usr/lib64", "riscv64", "ttyS0", "riscv64"),
-    Arch("ppc64el", 64, 21, True, "powerpc64le-linux-gnu", "usr/lib64/ld64.so.2", "usr/lib64", "ppc64", "hvc0", "ppc64le"),
-    Arch("s390x", 64, 22, False, "s390x-linux-gnu", "usr/lib/ld64.so.1", "usr/lib64", "s390x", "ttysclp0", "s390x"),
+    Arch("amd64", 64, 62, True, "x86_64-linux-gnu",
+         "usr/lib64/ld-linux-x86-64.so.2", "usr/lib64", "x86_64", "ttyS0", "x86_64"),
+    Arch("arm64", 64, 183, True, "aarch64-linux-gnu",
+         "usr/lib/ld-linux-aarch64.so.1", "usr/lib64", "aarch64", "ttyAMA0", "aarch64"),
+    Arch("armhf", 32, 40, True, "arm-linux-gnueabihf",
+         "usr/lib/ld-linux-armhf.so.3", "usr/lib", "arm", "ttyAMA0", "armv7l"),
+    Arch("riscv64", 64, 243, True, "riscv64-linux-gnu",
+         "usr/lib/ld-linux-riscv64-lp64d.so.1", "usr/lib64", "riscv64", "ttyS0", "riscv64"),
+    Arch("ppc64el", 64, 21, True, "powerpc64le-linux-gnu",
+         "usr/lib64/ld64.so.2", "usr/lib64", "ppc64", "hvc0", "ppc64le"),
+    Arch("s390x", 64, 22, False, "s390x-linux-gnu",
+         "usr/lib/ld64.so.1", "usr/lib64", "s390x", "ttysclp0", "s390x"),
 )  # fmt: skip
 
 ARCHES = {arch.name: arch for arch in _ARCHES}

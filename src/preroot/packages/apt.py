@@ -19,8 +19,7 @@ from msgspec.structs import replace
 from preroot.errors import BuildError, nearest
 from preroot.packages import apt_config
 from preroot.packages.apt_config import Request, Setup
-from preroot.packages.model import Package
-from preroot.packages.source import Resolution
+from preroot.packages.model import Package, Resolution
 from preroot.progress import Reporter, Silent
 from preroot.recipe.schema import Distribution
 from preroot.run import ProgramError, run
@@ -236,7 +235,8 @@ class AptSource:
         known = [name for name in output.decode().split() if name[:2] == request.name[:2]]
         where = f"{self._distribution.name} {self._distribution.release} ({request.arch or self._distribution.arch})"
         components = ", ".join(self._distribution.components)
-        return BuildError(f"unknown package {request.name!r} in {where}", nearest(request.name, known) or f"the components looked in are {components}")
+        hint = nearest(request.name, known) or f"the components looked in are {components}"
+        return BuildError(f"unknown package {request.name!r} in {where}", hint)
 
 
 def _candidates(environment: Mapping[str, str], requests: Sequence[Request]) -> dict[str, str]:

@@ -154,6 +154,15 @@ class PackageIndex(Record, frozen=True):
     control: dict[str, str]
 
 
+class Resolution(Struct, frozen=True):
+    """What a source resolved requests to."""
+
+    #: sorted by name, then architecture; without duplicates
+    packages: tuple[Package, ...]
+    #: what vouches for the packages' digests; for apt: suite → date of its Release file and the keys that signed it
+    trust: dict[str, str]
+
+
 class Lock(Struct, frozen=True, rename="kebab", forbid_unknown_fields=True):
     """`preroot.lock`: the exact packages of a recipe and what else shapes the bytes. Written as JSON, keys sorted."""
 

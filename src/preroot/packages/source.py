@@ -7,21 +7,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
-from msgspec import Struct
-
 from preroot.errors import RecipeError
-from preroot.packages.model import Package
+from preroot.packages.model import Package, Resolution
 from preroot.progress import Reporter
 from preroot.recipe.schema import Distribution
-
-
-class Resolution(Struct, frozen=True):
-    """What a source resolved requests to."""
-
-    #: sorted by name, then architecture; without duplicates
-    packages: tuple[Package, ...]
-    #: what vouches for the packages' digests; for apt: suite → date of its Release file and the keys that signed it
-    trust: dict[str, str]
 
 
 class Source(Protocol):

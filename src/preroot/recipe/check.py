@@ -75,8 +75,8 @@ def _check_parts(recipe: Recipe, where: Where) -> None:
 
 
 def _tables_of(recipe: Recipe) -> tuple[tuple[str, tuple[Any, ...]], ...]:
-    return (("file", recipe.file), ("link", recipe.link), ("node", recipe.node), ("unit", recipe.unit), ("secret", recipe.secret),
-            ("user", recipe.user), ("group", recipe.group))  # fmt: skip
+    return (("file", recipe.file), ("link", recipe.link), ("node", recipe.node), ("unit", recipe.unit),
+            ("secret", recipe.secret), ("user", recipe.user), ("group", recipe.group))  # fmt: skip
 
 
 def _check_contents(recipe: Recipe, where: Where) -> None:

@@ -114,8 +114,8 @@ def glance_modinfo(data: bytes, path: str) -> ModuleInfo | None:
     whole is what a first build would spend most of its time on. The section headers are at the end of the file, so the
     section is found as the run of `key=value` strings that ends with `vermagic=`. The run counts only if its keys are
     all known, nothing alike stands around it, `name`, `depends` and `vermagic` are there once and the name is the
-    file's; else the module is decompressed whole (3 % of those). What is left: a string constant of the driver, laid out
-    directly before the section, that says `alias=…`; `Store.decompress_modules` compares what it decompresses.
+    file's; else the module is decompressed whole (3 % of those). What is left: a string constant of the driver, laid
+    out directly before the section, that says `alias=…`; `Store.decompress_modules` compares what it decompresses.
 
     Arguments: the file and its path. In the record `sha256` is "" and `size` 0 for a compressed module. Returns None
     when there is no .modinfo. Raises preroot.packages.codec.CodecError for damaged data.
