@@ -19,6 +19,7 @@ from msgspec.structs import replace
 from preroot.errors import BuildError, nearest
 from preroot.packages import apt_config
 from preroot.packages.apt_config import Request, Setup
+from preroot.packages.aside import OTHER_CACHE
 from preroot.packages.model import Package, Resolution
 from preroot.progress import Reporter, Silent
 from preroot.recipe.schema import Distribution
@@ -340,4 +341,4 @@ def _disk_errors(cache: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise BuildError(f"cannot write the cache {error.filename or cache}: {error.strerror}",
-                         "choose another --cache, or make room there") from None  # fmt: skip
+                         f"make room there, or {OTHER_CACHE}") from None  # fmt: skip

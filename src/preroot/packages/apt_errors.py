@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 
 from preroot.errors import BuildError
 from preroot.packages.apt_config import Setup
+from preroot.packages.aside import OTHER_CACHE
 
 _Rule = tuple[re.Pattern[str], Callable[[re.Match[str], Setup], tuple[str, str]]]
 
@@ -101,10 +102,10 @@ def explain_update(output: str, setup: Setup, cache: str) -> BuildError:
 
 def _disk(output: str, cache: str) -> BuildError | None:
     if _NO_SPACE.search(output):
-        return BuildError(f"no space left on the device of {cache}", "make room, or choose another --cache")
+        return BuildError(f"no space left on the device of {cache}", f"make room, or {OTHER_CACHE}")
     match = _UNWRITABLE.search(output)
     if match:
-        return BuildError(f"cannot write {match['path']}", "choose another --cache")
+        return BuildError(f"cannot write {match['path']}", OTHER_CACHE)
     return None
 
 

@@ -22,6 +22,8 @@ from preroot.errors import BuildError
 FORMAT = 1
 #: Temporary files start so; readers never look at them, `Store.gc` removes those that a killed process left behind.
 PREFIX = ".new-"
+#: the way out of a cache that can't be used
+OTHER_CACHE = "choose another cache directory (PREROOT_CACHE)"
 _MAGIC = b"preroot1"
 _HEAD = len(_MAGIC) + hashlib.sha256().digest_size
 
@@ -30,12 +32,12 @@ def store_error(error: OSError, directory: Path) -> BuildError:
     """Return what to tell the user when the store in `directory` cannot be written or read."""
     if error.errno in {errno.ENOSPC, errno.EDQUOT}:
         return BuildError(f"no space left for the store in {directory}",
-                          "free some space, run `preroot store gc`, or choose another cache directory")  # fmt: skip
+                          f"free some space, run `preroot store gc`, or {OTHER_CACHE}")  # fmt: skip
     if error.errno in {errno.EACCES, errno.EPERM, errno.EROFS}:
         return BuildError(f"the store in {directory} is not accessible: {error.strerror} ({error.filename})",
-                          "make it writable for this user, or choose another cache directory")  # fmt: skip
+                          f"make it writable for this user, or {OTHER_CACHE}")  # fmt: skip
     return BuildError(f"the store in {directory} cannot be used: {error.strerror or error}",
-                      "choose another cache directory")  # fmt: skip
+                      OTHER_CACHE)  # fmt: skip
 
 
 @contextlib.contextmanager
