@@ -74,11 +74,10 @@ def boot_once(bed: Bed, initrd: Path, name: str, memory: int = MEMORY) -> tuple[
     return result.guest_seconds, result.used_memory * 1024
 
 
-def boot(bed: Bed, initrd: Path, name: str, times: int) -> Boots:
-    """Boot an image so many times and return the medians."""
-    seen = [boot_once(bed, initrd, f"{name}-{number}") for number in range(times)]
-    return Boots(uptime=median(up for up, _ in seen), memory=int(median(used for _, used in seen)),
-                 runs=tuple(up for up, _ in seen))  # fmt: skip
+def summary(seen: list[tuple[float, int]], smallest: int = 0) -> Boots:
+    """Return the medians of what `boot_once` returned for one image, and the smallest memory if it is known."""
+    times = tuple(uptime for uptime, _ in seen)
+    return Boots(uptime=median(times), memory=int(median(used for _, used in seen)), runs=times, smallest=smallest)
 
 
 def smallest_memory(bed: Bed, initrd: Path, name: str) -> int:

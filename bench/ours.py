@@ -26,11 +26,11 @@ PREROOT = str(Path(sys.executable).with_name("preroot"))
 FEATURES = ("...", "tmpfiles", "sysctl", "mmc", "hyperv", "vmware", "xen")
 
 #: What dracut's generic image has, and no feature takes: checkers that systemd-fsck runs for other file systems than
-#: ext4, and what drives keyboards that have no driver of their own.
+#: ext4, and (by the kernel's package: not all have them) what drives keyboards that have no driver of their own.
 PACKAGES = ("btrfs-progs", "dosfstools", "kbd", "xfsprogs")
 TAKE = ("usr/bin/btrfs", "usr/sbin/fsck.btrfs", "usr/sbin/fsck.fat", "usr/sbin/fsck.vfat", "usr/sbin/fsck.xfs",
         "usr/sbin/xfs_repair", "usr/bin/loadkeys")  # fmt: skip
-MODULES = ("hid_generic",)
+MODULES = {"linux-image-cloud-amd64": ("hid_generic",), "linux-image-amd64": ("hid_generic", "usbhid")}
 
 #: the design's figures for a case: the unit, the bar and the aim (0: none)
 Bounds = tuple[str, float, float]
@@ -70,23 +70,25 @@ class Variant(Struct, frozen=True):
     modules: tuple[str, ...] = ()
     packages: tuple[str, ...] = ()
     take: tuple[str, ...] = ()
+    keyboards: bool = False
 
     def recipe(self, package: str, suite: str) -> str:
         """Return the recipe for a kernel package.
 
         It has one suite only: the peers' chroots have no other, and all must have the same kernel.
         """
+        modules = sorted({*self.modules, *(MODULES[package] if self.keyboards else ())})
         return "\n".join([
             'name = "bench"', f"packages = {list(self.packages)}", f"take = {list(self.take)}",
             "[distribution]", f'release = "{suite}"', f'suites = ["{suite}"]',
             "[kernel]", f'package = "{package}"', f'modules = "{self.selection}"',
-            f"add-modules = {list(self.modules)}",
+            f"add-modules = {modules}",
             "[part.base]", f"features = {list(self.features)}",
             "[compression]", 'codec = "zstd"', "level = 3", "",
         ])  # fmt: skip
 
 
-GENERIC = Variant("preroot", "preroot", modules=MODULES, packages=PACKAGES, take=TAKE)
+GENERIC = Variant("preroot", "preroot", packages=PACKAGES, take=TAKE, keyboards=True)
 #: What is smallest with systemd in it; of no scope that a peer has, so reported and compared with none.
 MINIMAL = Variant("preroot-minimal", "preroot, minimal: ext4 on virtio",
                   features=("systemd", "udev", "ext4", "virtio", "emergency-shell"), selection="virtual")  # fmt: skip
@@ -94,7 +96,7 @@ MINIMAL = Variant("preroot-minimal", "preroot, minimal: ext4 on virtio",
 
 def with_modules(modules: Iterable[str]) -> Variant:
     """Return the variant that has all of another image's modules too, so that nobody's list decides about sizes."""
-    every = tuple(sorted({*MODULES, *modules}))
+    every = tuple(sorted(modules))
     return replace(GENERIC, key="preroot-modules", title="preroot, with all modules of that dracut", modules=every)
 
 

@@ -67,7 +67,7 @@ class Bench:
             else:
                 costs = measure_warm(ours, self.options.runs, self.logs)
             row = Row(key=ours.variant.key, title=ours.variant.title, version=__version__, build=costs)
-            rows.append(self.finish(row, ours.image, contents[ours.variant.key], kernel))
+            rows.append(self.described(row, contents[ours.variant.key], kernel))
         for peer in self.chosen_peers():
             tell(f"{package}: {peer.title}")
             chroot, made = chroots[peer.chroot], theirs[peer.key]
@@ -75,8 +75,9 @@ class Bench:
             if isinstance(made, str):
                 rows.append(replace(row, failure=made))
                 continue
-            costs, path = peers.build(peer, chroot, kernel, self.options.runs, self.logs)
-            rows.append(self.finish(replace(row, build=costs), path, contents[peer.key], kernel))
+            costs, _ = peers.build(peer, chroot, kernel, self.options.runs, self.logs)
+            rows.append(self.described(replace(row, build=costs), contents[peer.key], kernel))
+        rows = self.booted(rows, paths, kernel)
         waived = tuple(f"{waiver.capability} ({waiver.reason})" for pair in self.scope.equal for waiver in pair.waived)
         return Kernel(package, kernel.release, kernel.version, tuple(rows), cases, waived)
 
@@ -118,23 +119,38 @@ class Bench:
             raise BuildError(f"{title} has kernel {other.version}, and the others have {kernel.version}",
                              "run it again without --no-refresh")  # fmt: skip
 
-    def finish(self, row: Row, image: Path, contents: images.Contents, kernel: KernelFiles) -> Row:
-        """Add to a row what its image has in it, and how it boots."""
+    def described(self, row: Row, contents: images.Contents, kernel: KernelFiles) -> Row:
+        """Return a row with what its image has in it."""
         able = tuple(each.name for each in self.scope.capability if not scope.lacks(each, contents, kernel))
-        row = replace(row, size=contents.size, uncompressed=contents.uncompressed, recompressed=contents.recompressed,
+        return replace(row, size=contents.size, uncompressed=contents.uncompressed, recompressed=contents.recompressed,
                       modules=len(contents.modules), capabilities=able)  # fmt: skip
-        if not self.options.boot_runs:
-            return row
+
+    def booted(self, rows: list[Row], paths: dict[str, Path], kernel: KernelFiles) -> list[Row]:
+        """Return the rows with how their images boot.
+
+        The images take turns, so that what else the machine does falls on all of them. One that fails is out.
+        """
         bed = guest.Bed(kernel.vmlinuz, self.root, self.logs)
-        name = f"{row.key}-{kernel.release}"
-        try:
-            boots = guest.boot(bed, image, name, self.options.boot_runs)
-            if self.options.least_memory:
-                boots = replace(boots, smallest=guest.smallest_memory(bed, image, name))
-        except BuildError as error:
-            tell(str(error))
-            return replace(row, failure=error.message)
-        return replace(row, boots=boots)
+        seen: dict[str, list[tuple[float, int]]] = {key: [] for key in paths}
+        failed: dict[str, str] = {}
+        least: dict[str, int] = {}
+        for number in range(self.options.boot_runs):
+            for key in [key for key in paths if key not in failed]:
+                tell(f"boot {number + 1} of {key}")
+                try:
+                    seen[key].append(guest.boot_once(bed, paths[key], f"{key}-{kernel.release}-{number}"))
+                except BuildError as error:
+                    tell(str(error))
+                    failed[key] = error.message
+        for key in [key for key in paths if self.options.least_memory and seen[key] and key not in failed]:
+            tell(f"smallest guest of {key}")
+            least[key] = guest.smallest_memory(bed, paths[key], f"{key}-{kernel.release}")
+        return [
+            replace(row, failure=failed[row.key]) if row.key in failed
+            else replace(row, boots=guest.summary(seen[row.key], least.get(row.key, 0))) if seen.get(row.key)
+            else row
+            for row in rows
+        ]  # fmt: skip
 
 
 def tell(text: str) -> None:
