@@ -12,6 +12,7 @@ import click
 from preroot.cli.options import json_option, overrides_from, quiet_option, recipe_options
 from preroot.cli.report import megabytes, print_json, reporter_for, say, style
 from preroot.engine import Engine, Overrides
+from preroot.errors import BuildError
 
 if TYPE_CHECKING:
     from preroot.boot.platforms import Bus
@@ -88,7 +89,7 @@ def boot_command(
     elif not quiet:
         _show(proof)
     if proof.problems:
-        raise _failure(proof)
+        raise failure(proof)
 
 
 def _boot_image(engine: Engine, image: Path, how: BootOptions) -> Proof:
@@ -134,10 +135,8 @@ def _show(proof: Proof) -> None:
             say(f"the root's systemd is {proof.system.state}, no unit has failed")
 
 
-def _failure(proof: Proof) -> Exception:
+def failure(proof: Proof) -> BuildError:
     """Return the error for a boot that went wrong: what, how far it came, the failed units, and the likely cause."""
-    from preroot.errors import BuildError
-
     result = proof.result
     lines = list(proof.problems)
     if not result.reached:

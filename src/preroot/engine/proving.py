@@ -135,7 +135,7 @@ def prove_image(
     recipe, content = roots.real(options.root, fstype) if options.root in REAL_ROOTS else roots.tiny(fstype)
     with reporter.step("making the root"):
         disk = make_disk(recipe, content, workspace.boot / "disks")
-    cmdline = _cmdline(manifest.cmdline, _root_option(recipe), options.cmdline)
+    cmdline = full_cmdline(manifest.cmdline, _root_option(recipe), options.cmdline)
     scenario = Scenario(
         name=f"{manifest.name}-{options.root}", kernel=str(built.kernel), initrds=(str(built.image),),
         cmdline=cmdline, disks=(DiskSpec(str(disk), bus=options.bus),), expect=Expect(identity=_IDENTITY),
@@ -205,7 +205,7 @@ def _root_option(recipe: DiskRecipe) -> str:
     return f"root=UUID={volume_uuid(recipe)}"
 
 
-def _cmdline(recipe: Iterable[str], root: str, extra: str) -> str:
+def full_cmdline(recipe: Iterable[str], root: str, extra: str) -> str:
     """Return the command line: the recipe's without its own root, the test's root, and what the user adds."""
     kept = [word for word in recipe if not word.startswith(_ROOT_OPTIONS[:3]) and word not in _ROOT_OPTIONS[3:]]
     return " ".join([*kept, root, *([extra] if extra else [])])
