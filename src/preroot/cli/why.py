@@ -31,6 +31,7 @@ _PHRASES = {
     "unit": "{asker} asks for it: {detail}",
     "generator": "{asker} refers to it: {detail}",
     "udev": "rule of {asker}: {detail}",
+    "include": "{asker} includes it: {detail}",
     "symlink": "{asker} is a link to it",
     "parent": "directory of {asker}",
     "module": "module {asker} depends on it",

@@ -21,7 +21,7 @@ from preroot.packages.store import Store
 from preroot.progress import Reporter
 from preroot.recipe.load import LoadedRecipe
 from preroot.run import tool_version
-from preroot.tree.build import build_tree, package_entry, subtract
+from preroot.tree.build import build_tree, package_entry, plain_keymaps, subtract, without_compression
 from preroot.tree.closure.model import Closure
 from preroot.tree.declare import digest
 from preroot.tree.depmod import BuiltinLists, ModuleFile, depmod_key, run_depmod
@@ -169,7 +169,19 @@ class Planner:
             users=self.locked.lock.users,
             groups=self.locked.lock.groups,
         )
-        return plan_part(given, self.pool)
+        planned = plan_part(given, self.pool)
+        return structs.replace(planned, tree=self._with_plain_keymaps(planned.tree))
+
+    def _with_plain_keymaps(self, tree: Tree) -> Tree:
+        """Return the tree with its keymaps decompressed: loadkeys would start sh and gzip for each (kbd 2.10 too)."""
+        made = {}
+        for path in plain_keymaps(tree, self.pool):
+            if tree.entries[path].type == "symlink":
+                made[path] = b""
+            else:
+                made[path] = self._read_plain(path)
+                self.store.put_object(made[path])
+        return without_compression(tree, made)
 
     def _sources(self) -> dict[str, bytes]:
         """Read the files that the recipe's tables name; secrets are read only when the image is written."""

@@ -113,7 +113,13 @@ class ModuleInfo(Record, frozen=True, tag="module"):
     size: int
 
 
-Learnt = Elf | Script | Unit | UdevRules | ModuleInfo
+class Keymap(Record, frozen=True, tag="keymap"):
+    """A console keymap (keymaps(5)): the files that it includes, as written."""
+
+    includes: tuple[str, ...]
+
+
+Learnt = Elf | Script | Unit | UdevRules | ModuleInfo | Keymap
 
 
 class FileInfo(Record, frozen=True):

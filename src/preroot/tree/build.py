@@ -4,14 +4,28 @@
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+
+from msgspec import structs
 
 from preroot.errors import BuildError
+from preroot.packages.model import Keymap
 from preroot.tree.closure.model import Closure
 from preroot.tree.declare import Declaration, digest
-from preroot.tree.model import BytesContent, Entry, EntryType, FileContent, Reason, StoreContent, Tree
+from preroot.tree.model import (
+    BytesContent,
+    Entry,
+    EntryType,
+    FileContent,
+    ObjectContent,
+    Reason,
+    StoreContent,
+    Tree,
+)
 from preroot.tree.pool import Pool
 from preroot.tree.users import Names
+
+_COMPRESSED = (".gz", ".xz", ".zst")
 
 
 def package_entry(path: str, reasons: tuple[Reason, ...], pool: Pool) -> Entry:
@@ -127,6 +141,47 @@ def _add_parents(entries: dict[str, Entry], pool: Pool) -> None:
             if known:
                 break
             child, parent = parent, posixpath.dirname(parent)
+
+
+def plain_keymaps(tree: Tree, pool: Pool) -> list[str]:
+    """Return the compressed keymaps of a tree, and the links to them: they are decompressed in the image."""
+    found = []
+    for path in tree.entries:
+        final = pool.resolve(path).path
+        compressed = path.endswith(_COMPRESSED) and final is not None and final.endswith(_COMPRESSED)
+        if compressed and isinstance(pool.learnt(final or path), Keymap) and tree.entries[path].owner != "recipe":
+            found.append(path)
+    return found
+
+
+def without_compression(tree: Tree, contents: Mapping[str, bytes]) -> Tree:
+    """Return the tree with the files at the paths of `contents` decompressed to them, and links there led to those.
+
+    Paths, targets and reasons lose the suffix of the compression. The contents are among the store's objects.
+    """
+    if not contents:
+        return tree
+    entries = {}
+    for path, entry in tree.entries.items():
+        reasons = tuple(
+            structs.replace(each, asker=_plain(each.asker)) if each.asker in contents else each
+            for each in entry.reasons
+        )
+        changed = structs.replace(entry, reasons=reasons)
+        if path in contents and entry.type == "symlink":
+            changed = structs.replace(changed, path=_plain(path), target=_plain(entry.target))
+        elif path in contents:
+            data, codec = contents[path], path.rpartition(".")[2]
+            changed = structs.replace(
+                changed, path=_plain(path), size=len(data), sha256=digest(data), content=ObjectContent(digest(data)),
+                changes=(*entry.changes, f"decompressed {codec}"),
+            )  # fmt: skip
+        entries[changed.path] = changed
+    return Tree(dict(sorted(entries.items())))
+
+
+def _plain(path: str) -> str:
+    return path.rpartition(".")[0]
 
 
 def subtract(tree: Tree, earlier: Iterable[Tree]) -> Tree:

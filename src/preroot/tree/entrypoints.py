@@ -34,8 +34,8 @@ def feature_requests(chosen: Chosen, pool: Pool, arch: Arch, fill: Callable[[str
     take = chosen.content.take
     requests = [_path_or_program(fill(each), chosen.name) for each in take.binaries]
     requests += [Request("unit", fill(each), _reason(chosen.name, each)) for each in (*take.units, *take.enable)]
-    for pattern in _patterns(take):
-        requests += _matching(fill(pattern), f"feature {chosen.name}", _reason(chosen.name, pattern), pool)
+    for pattern in map(fill, _patterns(take)):
+        requests += _matching(pattern, f"feature {chosen.name}", _reason(chosen.name, pattern), pool)
     for alternatives in take.any:
         found = next((each for each in map(fill, alternatives) if pool.exists(each)), None)
         if found is None:

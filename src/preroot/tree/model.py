@@ -25,6 +25,7 @@ EntryType = Literal["file", "directory", "symlink", "node"]
 #: unit               hard dependency, or a soft one that a feature asks for; asker is the unit's path
 #: generator          what a generator may write; asker is its path
 #: udev               a rules file refers to it; asker is its path
+#: include            a keymap includes it; asker is its path
 #: symlink            the target of a link; asker is its path
 #: parent             a directory above; asker is the path below
 #: module             depends; softdep, weakdep; asker is the module's path
@@ -33,7 +34,7 @@ EntryType = Literal["file", "directory", "symlink", "node"]
 #: generated          written by preroot from what is in the tree (modules.dep, passwd)
 ReasonKind = Literal[
     "feature", "recipe", "needed", "interpreter", "dlopen", "plugin", "exec", "environment", "unit", "generator",
-    "udev", "symlink", "parent", "module", "softdep", "weakdep", "firmware", "merged-usr", "generated",
+    "udev", "include", "symlink", "parent", "module", "softdep", "weakdep", "firmware", "merged-usr", "generated",
 ]  # fmt: skip
 
 

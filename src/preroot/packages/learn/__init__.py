@@ -20,6 +20,7 @@ _UNIT = re.compile(
     rf"(?:(?:usr/)?lib|etc)/systemd/system/(?:[^/]+\.(?:{_TYPES})|(?:[^/]+\.)?(?:{_TYPES})\.d/[^/]+\.conf)"
 )
 _RULES = re.compile(r"(?:.*/)?udev/rules\.d/[^/]+\.rules")
+_KEYMAP = re.compile(r"usr/share/(?:kbd/)?keymaps/.+\.(?:k?map|inc)(?:\.gz|\.xz|\.zst)?")
 _MODULE = (".ko", ".ko.xz", ".ko.zst", ".ko.gz")
 
 
@@ -34,6 +35,10 @@ def learn(path: str, mode: int, data: bytes | memoryview) -> Learnt | None:
         return read_unit(bytes(data))
     if path.endswith(".rules") and _RULES.fullmatch(path):
         return read_rules(bytes(data))
+    if path.startswith("usr/share/") and _KEYMAP.fullmatch(path):
+        from preroot.packages.learn.keymap import read_keymap
+
+        return read_keymap(path, bytes(data))
     magic = bytes(data[:4])
     if magic == b"\x7fELF":
         return None if path.endswith(_MODULE) else read_elf(data)

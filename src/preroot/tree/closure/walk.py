@@ -7,9 +7,10 @@ from collections import deque
 from collections.abc import Iterable
 from fnmatch import fnmatchcase
 
-from preroot.packages.model import Elf, Learnt, Script, UdevRules, Unit
+from preroot.packages.model import Elf, Keymap, Learnt, Script, UdevRules, Unit
 from preroot.recipe.schema import Exception_
 from preroot.tree.closure.elf import elf_requests, fact_request, find_library, searched_by
+from preroot.tree.closure.keymap import keymap_requests
 from preroot.tree.closure.model import Closure, Missing, Request, World
 from preroot.tree.closure.udev import script_requests, udev_requests
 from preroot.tree.closure.units import (
@@ -257,6 +258,8 @@ class _Walk:
                 self.loose.append(path)
         elif isinstance(learnt, UdevRules):
             self.todo.extend(udev_requests(path, learnt))
+        elif isinstance(learnt, Keymap):
+            self.todo.extend(keymap_requests(path, learnt, self.pool))
 
     def _refer(self, path: str) -> None:
         """Ask for what features know that the file (or link) at `path` refers to."""
