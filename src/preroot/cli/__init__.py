@@ -111,14 +111,13 @@ def run_command_line(arguments: Sequence[str]) -> int:
     """
     import signal
 
-    from preroot.cli.report import OutputError, drop_output, end_output
+    from preroot.cli.report import OutputError, drop_output
 
     for each in (signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(each) == signal.SIG_DFL:  # nohup(1) ignores SIGHUP, and that shall stay so
             signal.signal(each, _end)
     try:
         status = _run(arguments)
-        end_output()
     except click.UsageError as error:
         command = error.ctx.command_path if error.ctx else "preroot"
         status = _fail(RecipeError(error.format_message(), f"see {command} --help"))

@@ -50,15 +50,6 @@ def say(text: str, *, err: bool = False, nl: bool = True) -> None:
             raise OutputError(error) from None
 
 
-def end_output() -> None:
-    """Write what is left in buffers of standard output. Raises OutputError when that can't be written."""
-    try:
-        sys.stdout.flush()
-    except OSError as error:
-        drop_output()
-        raise OutputError(error) from None
-
-
 def drop_output() -> None:
     """Let what is left in buffers go nowhere: Python would complain when it tries to write it at its end."""
     with suppress(OSError, ValueError):
