@@ -163,6 +163,7 @@ def test_directories_that_cannot_be_written(preroot: Command, directory: Path) -
     (directory / "my.toml").write_text("")
     closed = directory / "closed"
     closed.mkdir()
+    lock = (directory / "my.lock").rename(directory / "saved")
     with contextlib.ExitStack() as stack:
         if os.getuid() == 0:  # permissions do not hold root back
             stack.enter_context(small_disk(closed, 1 << 20))
@@ -172,6 +173,8 @@ def test_directories_that_cannot_be_written(preroot: Command, directory: Path) -
         for output in ("closed", "closed/new"):
             done = preroot("build", "my.toml", "--output", output, cwd=directory)
             check(done, 1, "closed", "choose another --output")
+            assert done.stderr.startswith("error: ")  # nothing has been resolved or fetched for it
+        lock.rename(directory / "my.lock")
         done = preroot("build", "my.toml", "--output", "out", cwd=directory, env={"PREROOT_CACHE": str(closed)})
         check(done, 1, "closed", "PREROOT_CACHE")
     assert contents(directory / "out") == LAST
