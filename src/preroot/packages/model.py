@@ -119,7 +119,14 @@ class Keymap(Record, frozen=True, tag="keymap"):
     includes: tuple[str, ...]
 
 
-Learnt = Elf | Script | Unit | UdevRules | ModuleInfo | Keymap
+class Tmpfiles(Record, frozen=True, tag="tmpfiles"):
+    """A tmpfiles.d(5) file: the users and groups that it names."""
+
+    users: tuple[str, ...]
+    groups: tuple[str, ...]
+
+
+Learnt = Elf | Script | Unit | UdevRules | ModuleInfo | Keymap | Tmpfiles
 
 
 class FileInfo(Record, frozen=True):

@@ -4,9 +4,12 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
+from functools import partial
 
 from preroot.packages.learn.elf import read_elf
 from preroot.packages.learn.script import read_script
+from preroot.packages.learn.tmpfiles import read_tmpfiles
 from preroot.packages.learn.udev import read_rules
 from preroot.packages.learn.units import read_unit
 from preroot.packages.model import Learnt
@@ -20,6 +23,7 @@ _UNIT = re.compile(
     rf"(?:(?:usr/)?lib|etc)/systemd/system/(?:[^/]+\.(?:{_TYPES})|(?:[^/]+\.)?(?:{_TYPES})\.d/[^/]+\.conf)"
 )
 _RULES = re.compile(r"(?:.*/)?udev/rules\.d/[^/]+\.rules")
+_TMPFILES = re.compile(r"(?:usr/lib|etc)/tmpfiles\.d/[^/]+\.conf")
 _KEYMAP = re.compile(r"usr/share/(?:kbd/)?keymaps/.+\.(?:k?map|inc)(?:\.gz|\.xz|\.zst)?")
 _MODULE = (".ko", ".ko.xz", ".ko.zst", ".ko.gz")
 
@@ -31,17 +35,27 @@ def learn(path: str, mode: int, data: bytes | memoryview) -> Learnt | None:
     of kernels have thousands of them and most images a few, so the store reads them on demand. Never raises.
     """
     del mode  # Which files may be executed is for the closure to say: scripts are sourced without x as well.
-    if _UNIT.fullmatch(path):
-        return read_unit(bytes(data))
-    if path.endswith(".rules") and _RULES.fullmatch(path):
-        return read_rules(bytes(data))
-    if path.startswith("usr/share/") and _KEYMAP.fullmatch(path):
-        from preroot.packages.learn.keymap import read_keymap
-
-        return read_keymap(path, bytes(data))
+    reader = _reader(path)
+    if reader is not None:
+        return reader(bytes(data))
     magic = bytes(data[:4])
     if magic == b"\x7fELF":
         return None if path.endswith(_MODULE) else read_elf(data)
     if magic[:2] == b"#!":
         return read_script(bytes(data[:256]) if len(data) > 256 else bytes(data))
+    return None
+
+
+def _reader(path: str) -> Callable[[bytes], Learnt | None] | None:
+    """Return what reads a file that its path alone makes known, else None."""
+    if _UNIT.fullmatch(path):
+        return read_unit
+    if path.endswith(".rules") and _RULES.fullmatch(path):
+        return read_rules
+    if path.endswith(".conf") and _TMPFILES.fullmatch(path):
+        return read_tmpfiles
+    if path.startswith("usr/share/") and _KEYMAP.fullmatch(path):
+        from preroot.packages.learn.keymap import read_keymap
+
+        return partial(read_keymap, path)
     return None

@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Iterable
 from fnmatch import fnmatchcase
 
-from preroot.packages.model import Elf, Keymap, Learnt, Script, UdevRules, Unit
+from preroot.packages.model import Elf, Keymap, Learnt, Script, Tmpfiles, UdevRules, Unit
 from preroot.recipe.schema import Exception_
 from preroot.tree.closure.elf import elf_requests, fact_request, find_library, searched_by
 from preroot.tree.closure.keymap import keymap_requests
@@ -258,6 +258,9 @@ class _Walk:
                 self.loose.append(path)
         elif isinstance(learnt, UdevRules):
             self.todo.extend(udev_requests(path, learnt))
+        elif isinstance(learnt, Tmpfiles):
+            self.todo.extend(Request("user", name, Reason("generator", path, name)) for name in learnt.users)
+            self.todo.extend(Request("group", name, Reason("generator", path, name)) for name in learnt.groups)
         elif isinstance(learnt, Keymap):
             self.todo.extend(keymap_requests(path, learnt, self.pool))
 
