@@ -163,7 +163,8 @@ def _resolve(
         capabilities=loaded.capabilities | release.capabilities,
         programs={program: package for program, package in programs.items() if package},
         files={path: package for path, package in files.items() if package},
-        scripts=loaded.scripts, consulted=consulted,
+        scripts=loaded.scripts,
+        consulted=consulted,
     )
 
 
