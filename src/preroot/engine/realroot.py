@@ -7,12 +7,10 @@ from collections.abc import Iterable, Sequence
 
 from preroot.boot.realroot import proof_entries
 from preroot.boot.stage import DiskEntry
-from preroot.engine.planning import unpacked
+from preroot.engine.keptlock import kept_packages
 from preroot.engine.workspace import Workspace
 from preroot.facts.arch import arch
 from preroot.image.content import ContentReader
-from preroot.packages.lock import FORMAT, read_lock, request_digest, write_lock
-from preroot.packages.model import Lock
 from preroot.packages.source import Source
 from preroot.packages.store import Store
 from preroot.progress import Reporter
@@ -45,8 +43,9 @@ def distribution_root(
     info = load_distribution(
         distribution.name, distribution.release, arch(distribution.arch).name, workspace.search
     )  # fmt: skip
-    lock = _lock(distribution, packages, workspace, source, reporter)
-    indexes = unpacked(lock.packages, store, source, reporter)
+    lock, indexes = kept_packages(
+        distribution, packages, workspace=workspace, store=store, source=source, reporter=reporter
+    )
     pool = Pool(list(zip(lock.packages, indexes, strict=True)), info.merged)
     reader = ContentReader(store)
 
@@ -73,22 +72,3 @@ def _as_declarations(entries: Iterable[DiskEntry]) -> Iterable[Declaration]:
     for entry in entries:
         data = entry.data if entry.type == "file" else None
         yield Declaration(entry.path, "recipe", reason, entry.mode, target=entry.target, data=data)
-
-
-def _lock(
-    distribution: Distribution, packages: Sequence[str], workspace: Workspace, source: Source, reporter: Reporter
-) -> Lock:
-    request = request_digest(distribution, packages)
-    path = workspace.boot / f"root-{request[:16]}.lock"
-    if path.exists():
-        return read_lock(path)
-    with reporter.step("resolving"):
-        resolution = source.resolve(packages, reporter)
-    lock = Lock(
-        format=FORMAT, preroot="", request=request, data="", source=distribution.source,
-        distribution=distribution.name, release=distribution.release, arch=distribution.arch, versions={},
-        packages=resolution.packages, trust=resolution.trust,
-    )  # fmt: skip
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_lock(path, lock)
-    return lock
