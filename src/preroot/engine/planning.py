@@ -23,6 +23,7 @@ from preroot.recipe.load import LoadedRecipe
 from preroot.run import tool_version
 from preroot.tree.build import build_tree, package_entry, plain_keymaps, subtract, without_compression
 from preroot.tree.closure.model import Closure
+from preroot.tree.closure.walk import is_excluded
 from preroot.tree.declare import digest
 from preroot.tree.depmod import BuiltinLists, ModuleFile, depmod_key, run_depmod
 from preroot.tree.kernel import KernelFiles, choose_kernel, find_kernels
@@ -137,7 +138,9 @@ class Planner:
 
     def _script_warnings(self, parts: Iterable[PartPlan]) -> tuple[str, ...]:
         """Name the packages of the image whose scripts would have mattered and are not known."""
-        owners = {entry.owner for part in parts for entry in part.tree.entries.values()}
+        # A directory says nothing: many packages have it.
+        files = (entry for part in parts for entry in part.tree.entries.values() if entry.type != "directory")
+        owners = {entry.owner for entry in files}
         mine = [(package, self.pool.index(package)) for package in self.pool.packages if package.owner in owners]
         known = dict(self.locked.distribution.scripts)
         for features in self.locked.chosen.values():
@@ -221,7 +224,9 @@ class Planner:
         world = make_world(kernel.version, infos.items(), builtin.decode(), builtin_modinfo)
         chosen = [feature for features in self.locked.chosen.values() for feature in features]
         wishes = module_requests(chosen, self.recipe)
-        selection = select_modules(world, wishes, self.recipe.kernel.leave_out_modules)
+        patterns = [self.pool.canonical(each) for each in self.recipe.exclude]
+        excluded = [name for name, path in world.paths.items() if patterns and is_excluded([path], patterns)]
+        selection = select_modules(world, wishes, (*self.recipe.kernel.leave_out_modules, *excluded))
         if selection.missing:
             raise missing_error(world, selection.missing)
         whole = self._decompressed(selection.modules.values())
