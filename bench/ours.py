@@ -23,13 +23,13 @@ from preroot.run import run
 PREROOT = str(Path(sys.executable).with_name("preroot"))
 
 #: Features of the comparison: the built-in recipe's, and those of the buses that generic images cover.
-FEATURES = ("...", "tmpfiles", "sysctl", "mmc", "hyperv", "vmware", "xen")
+FEATURES = ("...", "keymap", "tmpfiles", "sysctl", "mmc", "hyperv", "vmware", "xen")
 
 #: What dracut's generic image has, and no feature takes: checkers that systemd-fsck runs for other file systems than
 #: ext4, and (by the kernel's package: not all have them) what drives keyboards that have no driver of their own.
-PACKAGES = ("btrfs-progs", "dosfstools", "kbd", "xfsprogs")
+PACKAGES = ("btrfs-progs", "dosfstools", "xfsprogs")
 TAKE = ("usr/bin/btrfs", "usr/sbin/fsck.btrfs", "usr/sbin/fsck.fat", "usr/sbin/fsck.vfat", "usr/sbin/fsck.xfs",
-        "usr/sbin/xfs_repair", "usr/bin/loadkeys")  # fmt: skip
+        "usr/sbin/xfs_repair")  # fmt: skip
 MODULES = {"linux-image-cloud-amd64": ("hid_generic",), "linux-image-amd64": ("hid_generic", "usbhid")}
 
 #: the design's figures for a case: the unit, the bar and the aim (0: none)
