@@ -187,7 +187,11 @@ def test_an_interrupted_build_leaves_the_last_image(
     before = contents(output)
     argv = [sys.executable, "-m", "preroot", "build", "--output", str(output), "--set", "compression.level=19"]
     env: Mapping[str, str] = {**os.environ, "PREROOT_CACHE": str(workspace.cache)}
-    with subprocess.Popen(argv, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as build:
+    # Of a job in the background of a shell, SIGINT is ignored, and what it starts inherits that.
+    before_signals = signal.signal(number, signal.SIG_DFL)
+    build_process = subprocess.Popen(argv, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    signal.signal(number, before_signals)
+    with build_process as build:
         until = time.monotonic() + 60
         while not list(output.glob(".*.part")):  # it is writing the image now
             assert build.poll() is None and time.monotonic() < until

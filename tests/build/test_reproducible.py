@@ -10,32 +10,11 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-import pytest
 from fixture_types import Command, LockMaker
 
-import preroot as package
+from other_user import NOBODY, run_as_other
 from preroot.engine import Workspace
-
-NOBODY = 65534
-
-
-def other_user() -> list[str]:
-    """Return the beginning of a command line that runs the rest as another user: a real one as root, else one of a
-    user namespace (user_namespaces(7)). That neither works is a failure in CI."""
-    id_number = str(NOBODY)
-    ways = [
-        ["setpriv", f"--reuid={id_number}", f"--regid={id_number}", "--clear-groups"],
-        ["unshare", "--user", f"--map-user={id_number}", f"--map-group={id_number}"],
-    ]
-    check = f"import os, ssl, msgspec, {package.__name__}; assert os.getuid() == {NOBODY}"
-    for way in ways:
-        # env, because a first program is still started with the rights of the user before
-        done = subprocess.run([*way, "env", sys.executable, "-c", check], capture_output=True, check=False)
-        if done.returncode == 0:
-            return way
-    if os.environ.get("CI"):
-        pytest.fail("neither setpriv nor unshare can run Python as another user")
-    pytest.skip("neither setpriv nor unshare can run Python as another user")
+from preroot.packages.lock import read_lock
 
 
 def hand_over(directory: Path, way: list[str]) -> None:
@@ -64,8 +43,10 @@ def test_another_user_elsewhere_builds_the_same_bytes(
                     env={"TZ": "UTC", "LC_ALL": "C", "PYTHONHASHSEED": "0"})  # fmt: skip
     assert first.returncode == 0, first.stderr
     cache = tmp_path / "cache"
-    shutil.copytree(workspace.cache / "archives", cache / "archives")
-    way = other_user()
+    (cache / "archives").mkdir(parents=True)
+    for package in read_lock(debian_lock()).packages:
+        shutil.copy(workspace.cache / "archives" / package.sha256, cache / "archives")
+    way = run_as_other()
     for each in (tmp_path / "two", cache):
         hand_over(each, way)
     argv = [*way, "taskset", "--cpu-list", str(min(os.sched_getaffinity(0))), sys.executable, "-m", "preroot",

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from other_user import run_as_other
 from preroot.boot import disks, stage
 from preroot.boot.disks import DiskRecipe, Volume, make_disk, part_uuid, volume_uuid
 from preroot.boot.filesystems import MIB
@@ -82,7 +83,7 @@ def test_ext4_owners_modes_nodes(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("fstype", ["ext4", "xfs", "squashfs"])
 def test_owners_do_not_need_root(tmp_path: Path, fstype: str) -> None:
-    """As an ordinary user: in the same process if we are one, else through setpriv."""
+    """As an ordinary user, if we are none."""
     entries = ROOT if fstype != "xfs" else XFS
     tmp_path.chmod(0o777)
     for directory in tmp_path.parents:
@@ -96,7 +97,7 @@ import test_disks; from pathlib import Path
 recipe, contents = test_disks.one({fstype!r}, test_disks.{"XFS" if fstype == "xfs" else "ROOT"})
 print(test_disks.make_disk(recipe, contents, Path({str(tmp_path / "a cache")!r})))
 """
-    user = ["setpriv", "--reuid=12345", "--regid=12345", "--clear-groups"] if os.getuid() == 0 else []
+    user = run_as_other(f"open({str(Path(__file__))!r}).close()") if os.getuid() == 0 else []
     done = subprocess.run([*user, sys.executable, "-c", program], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     image = Path(done.stdout.strip())
