@@ -10,7 +10,7 @@ import pytest
 from preroot.errors import RecipeError
 from preroot.facts.arch import ARCHES
 from preroot.recipe.conditions import Facts, has_flavour
-from preroot.recipe.distributions import load_distribution, requests_for
+from preroot.recipe.distributions import load_distribution, needed_in_images, requests_for
 from preroot.recipe.library import Features
 from preroot.recipe.search import BUILT_IN, SearchPath
 from preroot.recipe.select import select
@@ -185,3 +185,12 @@ def _providers(name: str, features: Features, flavour: str) -> list[str]:
             each for each in features if capability in features[each].provides and has_flavour(features[each], flavour)
         ][:1]
     return found
+
+
+def test_what_no_image_needs_stays_out_unless_it_is_asked_for() -> None:
+    info = load_distribution("debian", "trixie", "amd64")
+    assert not needed_in_images("perl-base", ["systemd"], info)
+    assert not needed_in_images("libpython3.13-stdlib", ["xfsprogs"], info)
+    assert needed_in_images("libc6", ["systemd"], info)
+    assert needed_in_images("perl-base", ["perl-base=5.40.1-6", "systemd"], info)
+    assert needed_in_images("linux-base-7.2.13+deb14-cloud-amd64", [], info)  # has the kernel's lists from sid on

@@ -19,7 +19,7 @@ from preroot.packages.model import Lock, Resolution
 from preroot.packages.source import Source
 from preroot.progress import Reporter
 from preroot.recipe.conditions import Chosen, Facts
-from preroot.recipe.distributions import DistributionInfo, load_distribution, requests_for
+from preroot.recipe.distributions import DistributionInfo, load_distribution, needed_in_images, requests_for
 from preroot.recipe.library import Features
 from preroot.recipe.load import LoadedRecipe
 from preroot.recipe.search import SearchPath
@@ -117,7 +117,8 @@ class Chooser:
 
     def _lock(self, resolution: Resolution, requests: Sequence[str], old: Lock | None) -> Lock:
         distribution = self.recipe.distribution
-        by_name = {package.name: package.version for package in resolution.packages}
+        packages = [each for each in resolution.packages if needed_in_images(each.name, requests, self.distribution)]
+        by_name = {package.name: package.version for package in packages}
         return Lock(
             format=LOCK_FORMAT,
             preroot=preroot.__version__,
@@ -128,7 +129,7 @@ class Chooser:
             release=distribution.release,
             arch=distribution.arch,
             versions={name: by_name[name] for name in _COMPARED if name in by_name},
-            packages=resolution.packages,
+            packages=tuple(packages),
             users=old.users if old else {},
             groups=old.groups if old else {},
             trust=resolution.trust,

@@ -55,6 +55,12 @@ class DistributionFile(Packages, frozen=True):
     keyrings: Annotated[tuple[str, ...], Meta(description="files with the archive's keys, the best first")] = ()
     merged: Annotated[dict[str, str], Meta(description="links of a merged /usr")] = {}
     preset_directories: Annotated[tuple[str, ...], Meta(description="where packages put systemd.preset(5) files")] = ()
+    unneeded: Annotated[
+        dict[str, str],
+        Meta(
+            description="package (glob) that others depend on and no image needs → why; one that is asked for is taken"
+        ),
+    ] = {}
     scripts: Annotated[
         dict[str, str], Meta(description="package (glob) → why its maintainer scripts need not run for an image")
     ] = {}
@@ -88,6 +94,8 @@ class DistributionInfo(Struct, frozen=True):
     programs: dict[str, str]
     #: path or glob → package
     files: dict[str, str]
+    #: package (glob) that no image needs unless it is asked for → why
+    unneeded: dict[str, str]
     #: package (glob) → why its scripts need not run
     scripts: dict[str, str]
     #: every file that was looked at, those that do not exist included
@@ -163,6 +171,7 @@ def _resolve(
         capabilities=loaded.capabilities | release.capabilities,
         programs={program: package for program, package in programs.items() if package},
         files={path: package for path, package in files.items() if package},
+        unneeded=loaded.unneeded,
         scripts=loaded.scripts,
         consulted=consulted,
     )
@@ -185,6 +194,15 @@ def requests_for(needs: Sequence[str], info: DistributionInfo, asker: str = "") 
             raise RecipeError(f"no package of {place} is known for {need}{by} in distributions/{info.name}.toml", hint)
         packages |= dict.fromkeys(here)
     return tuple(packages)
+
+
+def needed_in_images(name: str, requests: Sequence[str], info: DistributionInfo) -> bool:
+    """Return whether a package that was resolved is to be in the lock: asked for, or not one that no image needs.
+
+    What is left out wrongly is no hole: the closed world names what is missing, and a recipe's `packages` brings it.
+    """
+    asked = {request.partition("=")[0].partition("/")[0] for request in requests}
+    return name in asked or not any(fnmatchcase(name, pattern) for pattern in info.unneeded)
 
 
 def _packages_for(need: str, info: DistributionInfo) -> tuple[str, ...]:
