@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 
 import pytest
@@ -140,3 +141,29 @@ def test_a_declared_exception_lets_a_need_be(engine: Engine, tmp_path: Path) -> 
     changed = RECIPE.replace("#!/bin/sh", "#!/usr/bin/perl").replace("[kernel]", exception)
     plan = planned(engine, tmp_path, changed)
     assert any(each.what == "/usr/bin/perl" and each.asker == "usr/bin/hello" for each in plan.left_out)
+
+
+def test_a_password_and_a_key_are_secrets(engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The image is for its owner alone, and neither manifest nor lock has a digest of them; the key is the one beside
+    the recipe, wherever the build is started."""
+    where, elsewhere = tmp_path / "recipe", tmp_path / "elsewhere"
+    for directory, key in ((where, "right-key-4711"), (elsewhere, "wrong-key-4711")):
+        directory.mkdir()
+        (directory / "key").write_text(key)
+    monkeypatch.chdir(elsewhere)
+    recipe = where / "own.toml"
+    recipe.write_text(
+        '[kernel]\nmodules = "virtual"\n[access]\npolicy = "password"\npassword-hash = "$6$salt$planted"\n'
+        '[compression]\ncodec = "none"\nlevel = 0\n[[secret]]\npath = "etc/key"\nsource = "key"\n'
+    )
+    result = engine.build(engine.load(recipe), tmp_path / "out")
+    assert result.secret
+    assert result.image.stat().st_mode & 0o777 == 0o600
+    image = result.image.read_bytes()
+    assert b"$6$salt$planted" in image and b"right-key-4711" in image and b"wrong-key-4711" not in image
+    manifest = result.manifest.read_text()
+    assert "planted" not in manifest
+    assert hashlib.sha256(b"right-key-4711").hexdigest() not in manifest
+    shadow = image[image.index(b"root:$6$") :].partition(b"\0")[0]
+    assert hashlib.sha256(shadow).hexdigest() not in manifest
+    assert "planted" not in (where / "own.lock").read_text()

@@ -344,7 +344,7 @@ def test_relative_sources_start_from_the_file_that_names_them(world: World, monk
     loaded = world.load("[[file]]\npath = 'b'\nsource = 'own'\n", set=("file=[{path='c', source='mine'}]",))
     assert loaded.base == world.root / "here"
     assert [each.source for each in loaded.recipe.file] == [
-        str(world.root / "admin/preroot.toml.d/admins"), "own", str(world.root / "elsewhere/mine"),
+        str(world.root / each) for each in ("admin/preroot.toml.d/admins", "here/own", "elsewhere/mine")
     ]  # fmt: skip
 
 

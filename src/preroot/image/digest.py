@@ -29,7 +29,7 @@ _LETTERS = {"file": "f", "directory": "d", "symlink": "l"}
 
 def is_secret(entry: Entry) -> bool:
     """Tell whether an entry's content must appear nowhere but in the image."""
-    return isinstance(entry.content, FileContent) and entry.content.secret
+    return isinstance(entry.content, FileContent | BytesContent) and entry.content.secret
 
 
 def content_digest(entry: Entry) -> str:

@@ -122,7 +122,7 @@ def load_recipe(
     layers += [_read_layer(each) for each in drop_ins(its_drop_ins, consulted)]
     layers += _command_line(overrides)
     base = file.absolute().parent
-    layers = [_rebased(layer, base) for layer in layers]
+    layers = [_rebased(layer) for layer in layers]
     data: dict[str, Any] = {}
     for layer in layers:
         data = merge(data, layer.data)
@@ -225,18 +225,16 @@ def _with_leaf(chain: dict[str, Any], value: Any) -> dict[str, Any]:
     return {name: _with_leaf(each, value) if isinstance(each, dict) else value for name, each in chain.items()}
 
 
-def _rebased(layer: Layer, base: Path) -> Layer:
-    """Return `layer` with paths relative to `base`, or absolute where the layer is from another directory."""
-    if layer.directory == base:
-        return layer
+def _rebased(layer: Layer) -> Layer:
+    """Return `layer` with absolute paths: who reads the files does not know where they were named."""
     data = dict(layer.data)
     for table, name in _LOCAL_FILES:
         if data.get(table, {}).get(name):
-            data[table] = {**data[table], name: str(layer.directory / data[table][name])}
+            data[table] = {**data[table], name: str(layer.directory.absolute() / data[table][name])}
     for table in _LOCAL_SOURCES:
         if data.get(table):
             data[table] = [
-                {**each, "source": str(layer.directory / each["source"])} if each.get("source") else each
+                {**each, "source": str(layer.directory.absolute() / each["source"])} if each.get("source") else each
                 for each in data[table]
             ]
     return msgspec.structs.replace(layer, data=data)

@@ -78,6 +78,9 @@ def declared_entry(declaration: Declaration, extra: tuple[Reason, ...], names: N
         content = FileContent(declaration.secret, secret=True)
         return Entry(declaration.path, "file", declaration.mode, content=content, **common)  # type: ignore[arg-type]
     data = declaration.data or b""
+    if declaration.hidden:
+        held = BytesContent(data, secret=True)
+        return Entry(declaration.path, "file", declaration.mode, size=len(data), content=held, **common)  # type: ignore[arg-type]
     return Entry(
         declaration.path, "file", declaration.mode, size=len(data), sha256=digest(data), content=BytesContent(data),
         **common,  # type: ignore[arg-type]
@@ -118,7 +121,7 @@ def build_tree(
 def _same(one: Entry, other: Entry) -> bool:
     def form(entry: Entry) -> tuple[object, ...]:
         # A secret has no digest: its content is not read before the image is written.
-        content = entry.content if isinstance(entry.content, FileContent) else entry.sha256
+        content = entry.sha256 or entry.content
         return entry.type, entry.mode, entry.uid, entry.gid, entry.target, entry.device, content
 
     return form(one) == form(other)

@@ -32,6 +32,8 @@ class Declaration(Struct, frozen=True):
     data: bytes | None = None
     #: path of a secret's file, read only when the image is written
     secret: str = ""
+    #: `data` holds a secret (a password's hash)
+    hidden: bool = False
     #: type, major and minor number of a device node
     device: tuple[str, int, int] | None = None
 

@@ -60,9 +60,10 @@ class ObjectContent(Struct, frozen=True):
 
 
 class BytesContent(Struct, frozen=True):
-    """Content held in memory: generated files."""
+    """Content held in memory: generated files; `secret`: one with a password's hash."""
 
     data: bytes
+    secret: bool = False
 
 
 class FileContent(Struct, frozen=True):

@@ -108,7 +108,7 @@ def plan_part(given: PartInput, packages: Pool) -> PlannedPart:
         except BuildError as error:
             problems.append(str(error))
     left_out = _only_real(closure.left_out, pool)
-    return PlannedPart(tree, names, left_out, tuple(problems), any(each.secret for each in declarations))
+    return PlannedPart(tree, names, left_out, tuple(problems), any(each.secret or each.hidden for each in declarations))
 
 
 def _fill(given: PartInput, chosen: Chosen) -> Callable[[str], str]:
@@ -229,8 +229,9 @@ def _name_files(given: PartInput, names: Names) -> list[Declaration]:
         "etc/shadow": (render_shadow(names, password), 0o600),
     }
     return [
-        Declaration(path, "preroot", reason, mode, data=text.encode()) for path, (text, mode) in texts.items()
-    ]  # fmt: skip
+        Declaration(path, "preroot", reason, mode, data=text.encode(), hidden=bool(password) and path == "etc/shadow")
+        for path, (text, mode) in texts.items()
+    ]
 
 
 def _only_real(left_out: Iterable[LeftOut], pool: Pool) -> tuple[LeftOut, ...]:
