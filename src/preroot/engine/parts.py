@@ -6,7 +6,7 @@ from __future__ import annotations
 from msgspec import Struct
 
 from preroot.errors import RecipeError
-from preroot.recipe.schema import Codec, Flavour, FormatName, LayoutName, Recipe
+from preroot.recipe.schema import Codec, Flavour, FormatName, LayoutName, Recipe, Root, Verity
 
 
 class PartSpec(Struct, frozen=True):
@@ -35,6 +35,7 @@ def part_specs(recipe: Recipe) -> tuple[PartSpec, ...]:
     for name in recipe.part:
         if name not in parts:
             raise RecipeError(f"layout {recipe.layout} has no part {name!r}", f"its parts: {', '.join(parts)}")
+    _refuse_without_effect(recipe, parts)
     specs = []
     for name, has_features in parts.items():
         given = recipe.part.get(name)
@@ -58,3 +59,26 @@ def part_specs(recipe: Recipe) -> tuple[PartSpec, ...]:
             )
         )
     return tuple(specs)
+
+
+def _refuse_without_effect(recipe: Recipe, parts: dict[str, bool]) -> None:
+    """Raise RecipeError for what this version reads and would do nothing with: nothing is left out in silence."""
+    set_in_vain = {
+        "verity": recipe.verity != Verity(),
+        "root": recipe.root != Root(),
+        "kernel.monolithic": recipe.kernel.monolithic,
+    }
+    for name, part in recipe.part.items():
+        set_in_vain[f"part.{name}.budget"] = part.budget is not None
+        set_in_vain[f"part.{name}.placement"] = bool(part.placement)
+    for key, is_set in set_in_vain.items():
+        if is_set:
+            raise RecipeError(f"{key} can't be used yet", "leave it out")
+    own = [name for name, has_features in parts.items() if has_features]
+    tables = ([each.part for each in table] for table in (recipe.file, recipe.link, recipe.node, recipe.unit))
+    for name in (*(name for table in tables for name in table), *(each.part for each in recipe.secret)):
+        if name and name not in own:
+            raise RecipeError(
+                f"part {name} of layout {recipe.layout} takes nothing of the recipe's own",
+                f"leave `part` out, or name {', '.join(own)}",
+            )
