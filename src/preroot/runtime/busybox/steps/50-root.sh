@@ -5,7 +5,9 @@
 # coldplug: loads the module of every device that is there. Buses show new devices once their driver is loaded,
 # so the caller repeats it.
 coldplug() {
-    find /sys/devices -name modalias -exec cat {} + 2> /dev/null | sort -u | xargs -r modprobe -a -b -q 2> /dev/null || :
+    # NUL-separated: a quote in a DMI string would end xargs otherwise
+    find /sys/devices -name modalias -exec cat {} + 2> /dev/null | sort -u | tr '\n' '\0' |
+        xargs -0 -r modprobe -a -b -q 2> /dev/null || :
 }
 
 # find_root: prints the device of $root, false where it is not there (yet).
@@ -30,17 +32,17 @@ while IFS='=' read -r key value; do
     fi
 done < /etc/preroot/policy
 
-waited=0
+IFS='. ' read -r begun rest < /proc/uptime
 until device=$(find_root); do
     coldplug
     device=$(find_root) && break
-    if [ "$waited" -ge "$((timeout * 5))" ]; then
+    IFS='. ' read -r now rest < /proc/uptime
+    if [ "$((now - begun))" -ge "$timeout" ]; then
         say "The device of root=$root did not appear within $timeout seconds. These are there:"
         blkid | while read -r line; do say "  $line"; done
         fail "root device $root is missing"
     fi
     sleep 0.2
-    waited=$((waited + 1))
 done
 say "milestone root-device $device"
 

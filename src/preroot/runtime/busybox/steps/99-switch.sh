@@ -11,6 +11,7 @@ if [ -z "$init" ]; then
     done
 fi
 [ -n "$init" ] || fail "the root has no init"
+[ -x "/sysroot$init" ] || [ -L "/sysroot$init" ] || fail "the root has no program $init"
 umount /dev/pts
 for each in run dev sys proc; do
     mkdir -p "/sysroot/$each" 2> /dev/null || :
@@ -21,4 +22,4 @@ for each in run dev sys proc; do
     fi
 done
 trap - EXIT
-exec switch_root /sysroot "$init"
+exec switch_root /sysroot "$init" "$@"
