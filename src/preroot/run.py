@@ -100,7 +100,7 @@ def run(
     words = [os.fspath(word) for word in argv]
     words[0] = words[0] if "/" in words[0] else need_tool(words[0], purpose)
     path = os.pathsep.join([os.environ.get("PATH", os.defpath), *_EXTRA_PATH])
-    environment = {**os.environ, "PATH": path, "LC_ALL": "C.UTF-8", "TZ": "UTC", **(env or {})}
+    environment = {**os.environ, "PATH": path, "LC_ALL": "C.UTF-8", "LANGUAGE": "", "TZ": "UTC", **(env or {})}
     done = subprocess.run(
         words, env=environment, cwd=cwd, input=stdin, capture_output=True, check=False,
         stdin=subprocess.DEVNULL if stdin is None else None,

@@ -94,7 +94,12 @@ class Engine:
         `update` all are resolved anew. `frozen`: nothing is resolved or written, BuildError where that is needed.
         """
         chooser = Chooser(loaded, self.workspace.search)
-        old = find_lock(path)
+        try:
+            old = find_lock(path)
+        except RecipeError:
+            if not update:
+                raise
+            old = None  # --update is the way out of a damaged one
         reason = f"there is no lock at {path}" if old is None else chooser.misfit(old)
         if old is not None and reason is None and not update:
             return chooser.locked(old), ()
@@ -141,11 +146,11 @@ class Engine:
         for warning in plan.warnings:
             self.reporter.warn(warning)
         threads = loaded.recipe.compression.threads
+        # The manifest names the lock's digest, so what the lock is completed with comes first.
+        plan = structs.replace(plan, lock=structs.replace(plan.lock, tools=planner.tools))
         result = write_outputs(plan, output, self.store, tools=planner.tools, threads=threads, reporter=self.reporter)
-        if not frozen:
-            complete = structs.replace(plan.lock, tools=planner.tools)
-            if complete != locked.lock:
-                write_lock(path, complete)
+        if not frozen and plan.lock != locked.lock:
+            write_lock(path, plan.lock)
         self.consulted = tuple(self._consulted(locked, path, result))
         return result
 

@@ -105,7 +105,12 @@ class Chooser:
         With `old`, packages that it has keep their versions: only what the recipe asks for beyond it is new.
         """
         with reporter.step("reading indexes"):
-            candidates = source.candidates(_COMPARED)
+            now = self.recipe.distribution
+        if old is not None and (old.source, old.distribution, old.release, old.arch) != (
+            now.source, now.name, now.release, now.arch,
+        ):  # fmt: skip
+            old = None  # versions of another archive can't be kept
+        candidates = source.candidates(_COMPARED)
         versions = dict(candidates) if old is None else {**candidates, **old.versions}
         chosen = self.choose(versions)
         requests = self.requests(chosen)

@@ -126,7 +126,7 @@ def explain_install(output: str, requests: Sequence[str]) -> BuildError:
     version = re.search(r"Version '(?P<version>[^']*)' for '(?P<name>[^']*)' was not found", output)
     if version:
         return BuildError(f"package {version['name']} has no version {version['version']}",
-                          "old versions are on snapshot mirrors only")  # fmt: skip
+                          "`preroot lock --update` takes newer ones; snapshot mirrors have old ones")  # fmt: skip
     virtual = re.search(r"Package (?P<name>\S+) is a virtual package provided by:\n(?P<by>(?:  .*\n)*)", output)
     if virtual:
         providers = ", ".join(sorted({line.split()[0] for line in virtual["by"].splitlines() if line.split()}))
