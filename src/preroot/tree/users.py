@@ -49,6 +49,10 @@ class Names(Struct, frozen=True):
         return int(name) if name.isdigit() else self.groups[name].gid or 0
 
 
+#: of entries that all belong to root by number
+NO_NAMES = Names({}, {}, (), ())
+
+
 def parse_passwd(text: str) -> dict[str, User]:
     """Read passwd(5) lines; the group is kept as a number."""
     users = {}

@@ -77,3 +77,7 @@ class Closure(Struct, frozen=True):
     left_out: tuple[LeftOut, ...]
     #: exceptions that were needed
     used_exceptions: tuple[Exception_, ...]
+
+
+#: of a part whose entries are all made elsewhere
+EMPTY_CLOSURE = Closure({}, {}, {}, {}, (), (), ())

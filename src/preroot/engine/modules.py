@@ -1,0 +1,172 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""The part `modules`: the kernel modules that the image needs, decompressed and indexed, and their kernel's facts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+from msgspec import Struct, structs
+
+from preroot.engine.contents import PackageContents
+from preroot.engine.locking import Locked
+from preroot.facts.kernel import parse_config
+from preroot.packages.learn.modinfo import module_codec
+from preroot.packages.model import ModuleInfo
+from preroot.progress import Reporter
+from preroot.recipe.schema import Recipe
+from preroot.run import tool_version
+from preroot.tree.build import build_tree, package_entry
+from preroot.tree.closure.model import EMPTY_CLOSURE
+from preroot.tree.closure.walk import is_excluded
+from preroot.tree.declare import digest
+from preroot.tree.depmod import BuiltinLists, ModuleFile, depmod_key, run_depmod
+from preroot.tree.kernel import KernelFiles
+from preroot.tree.model import BytesContent, Entry, KernelPlan, LeftOut, ObjectContent, Reason, StoreContent, Tree
+from preroot.tree.modules import ModuleSelection, ModuleWorld, make_world, missing_error, select_modules
+from preroot.tree.plan import module_requests
+from preroot.tree.pool import PoolFile
+from preroot.tree.users import NO_NAMES
+
+
+class PlannedModules(Struct, frozen=True):
+    """The part's tree, and what was decided on the way."""
+
+    tree: Tree
+    kernel: KernelPlan
+    left_out: tuple[LeftOut, ...]
+    #: tools that shaped its bytes: name → version
+    tools: dict[str, str]
+
+
+class ModulesPlanner:
+    """Plans the part `modules` of one recipe for one kernel."""
+
+    def __init__(
+        self, recipe: Recipe, locked: Locked, kernel: KernelFiles, contents: PackageContents, reporter: Reporter
+    ) -> None:
+        self.recipe = recipe
+        self.locked = locked
+        self.kernel = kernel
+        self.contents = contents
+        self.pool = contents.pool
+        self.store = contents.store
+        self.reporter = reporter
+        self.tools: dict[str, str] = {}
+
+    def plan(self) -> PlannedModules:
+        """Select the kernel's modules, index them, and make the tree.
+
+        Raises BuildError for modules that are asked for and can't go in.
+        """
+        kernel = self.kernel
+        builtin, builtin_modinfo = (
+            self.contents.optional(kernel.builtin),
+            self.contents.optional(kernel.builtin_modinfo),
+        )
+        infos = self._module_infos(kernel)
+        world = make_world(kernel.version, infos.items(), builtin.decode(), builtin_modinfo)
+        chosen = [feature for features in self.locked.chosen.values() for feature in features]
+        wishes = module_requests(chosen, self.recipe)
+        patterns = [self.pool.canonical(each) for each in self.recipe.exclude]
+        excluded = [name for name, path in world.paths.items() if patterns and is_excluded([path], patterns)]
+        selection = select_modules(world, wishes, (*self.recipe.kernel.leave_out_modules, *excluded))
+        if selection.missing:
+            raise missing_error(world, selection.missing)
+        whole = self._decompressed(selection.modules.values())
+        lists = BuiltinLists(self.contents.optional(kernel.order), builtin, builtin_modinfo)
+        entries = [self._module_entry(name, path, selection, whole[path]) for name, path in selection.modules.items()]
+        entries += self._module_indexes(kernel.version, entries, lists)
+        tree = build_tree(EMPTY_CLOSURE, (), entries, self.pool, NO_NAMES)
+        plan = self._kernel_plan(kernel, world, selection, whole, entries)
+        return PlannedModules(tree, plan, selection.left_out, self.tools)
+
+    def _module_infos(self, kernel: KernelFiles) -> dict[str, ModuleInfo]:
+        """Return path → facts of all modules of the kernel, whichever packages they are in."""
+        directories = kernel.modules_directory + "/"
+        infos: dict[str, ModuleInfo] = {}
+        packages = {found.package.sha256: found.package for found in map(self.contents.file, kernel.modules)}
+        for package in packages.values():
+            for path, info in self.store.modules(self.pool.index(package), self.reporter).items():
+                canonical = self.pool.canonical(path)
+                if canonical.startswith(directories):
+                    infos[canonical] = info
+        return infos
+
+    def _decompressed(self, paths: Iterable[str]) -> dict[str, ModuleInfo]:
+        """Return path → facts with digest and size of the decompressed modules, which are then in the store."""
+        whole: dict[str, ModuleInfo] = {}
+        by_package: dict[str, list[PoolFile]] = {}
+        for path in paths:
+            found = self.contents.file(path)
+            by_package.setdefault(found.package.sha256, []).append(found)
+        for files in by_package.values():
+            index = self.pool.index(files[0].package)
+            made = self.store.decompress_modules(index, [found.info.path for found in files], self.reporter)
+            whole.update({found.path: made[found.info.path] for found in files})
+        return whole
+
+    def _module_entry(self, name: str, path: str, selection: ModuleSelection, info: ModuleInfo) -> Entry:
+        found = self.contents.file(path)
+        codec = module_codec(path)
+        target = _module_path(path)
+        content = ObjectContent(info.sha256) if codec else StoreContent(found.package.sha256, found.info.offset)
+        changes = (f"decompressed {codec}",) if codec else ()
+        return Entry(
+            target, "file", found.info.mode, 0, 0, found.package.owner,
+            tuple(structs.replace(each, asker=_module_path(each.asker)) for each in selection.reasons[name]),
+            size=info.size, sha256=info.sha256, content=content, changes=changes,
+        )  # fmt: skip
+
+    def _module_indexes(self, version: str, entries: Sequence[Entry], lists: BuiltinLists) -> list[Entry]:
+        """Return modules.dep and its kin for the modules of the image; kept, because depmod is a program to start."""
+        import msgspec
+
+        text = any(spec.flavour == "busybox" for spec in self.locked.specs)
+        self.tools["kmod"] = tool_version("depmod")
+        files = [ModuleFile(entry.path, self._on_disk(entry), entry.sha256) for entry in entries]
+        key = depmod_key(version, files, lists, text=text, tool=self.tools["kmod"])
+        kept = self.store.recall(key)
+        if kept is None:
+            made = run_depmod(version, files, lists, text=text, reporter=self.reporter)
+            self.store.remember(key, msgspec.msgpack.encode(made))
+        else:
+            made = msgspec.msgpack.decode(kept, type=dict[str, bytes])
+        reason = (Reason("generated", "preroot", "by depmod, for the modules of the image"),)
+        return [
+            Entry(path, "file", 0o644, 0, 0, "preroot", reason, len(data), digest(data), content=BytesContent(data))
+            for path, data in made.items()
+        ]
+
+    def _on_disk(self, entry: Entry) -> Path:
+        """Return a file with a module's content; an uncompressed one is put among the store's objects for it."""
+        if isinstance(entry.content, StoreContent):
+            data = self.store.read_at(entry.content.package, entry.content.offset, entry.size, entry.sha256)
+            self.store.put_object(data)
+        return self.store.object_path(entry.sha256)
+
+    def _kernel_plan(
+        self, kernel: KernelFiles, world: ModuleWorld, selection: ModuleSelection, whole: Mapping[str, ModuleInfo],
+        entries: Sequence[Entry],
+    ) -> KernelPlan:  # fmt: skip
+        image = self.contents.file(kernel.image) if kernel.image else None
+        owners = {entry.owner for entry in entries if entry.owner != "preroot"}
+        if image is not None:
+            owners.add(image.package.owner)
+        config = self.contents.optional(kernel.config)
+        return KernelPlan(
+            version=kernel.version,
+            packages=tuple(sorted(owners)),
+            modules={name: entry.path for name, entry in zip(selection.modules, entries, strict=False)},
+            info={name: whole[path] for name, path in selection.modules.items()},
+            builtin=tuple(sorted(world.builtin)),
+            config=parse_config(config.decode("utf-8", "replace")),
+            image=package_entry(image.path, (Reason("feature", "preroot", "the kernel"),), self.pool)
+            if image
+            else None,
+        )
+
+
+def _module_path(path: str) -> str:
+    """Return the path in the image of a module that its package has at `path`: modules are decompressed there."""
+    return path.rpartition(".")[0] if module_codec(path) else path
