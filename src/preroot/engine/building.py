@@ -10,6 +10,7 @@ from msgspec import Struct
 
 from preroot.errors import BuildError
 from preroot.image.content import ContentReader
+from preroot.image.kept import KeptParts
 from preroot.image.manifest import Manifest, decode, encode, make_manifest
 from preroot.image.write import Output, WrittenImage, WrittenPart, replace_file, write_image
 from preroot.packages.store import Store
@@ -50,7 +51,8 @@ def write_outputs(
     """
     names = output_names(plan.name, directory)
     reader = ContentReader(store)
-    written = write_image(plan, names["image"], reader, threads=threads, reporter=reporter)
+    kept = KeptParts(store, plan)
+    written = write_image(plan, names["image"], reader, threads=threads, kept=kept, reporter=reporter)
     manifest = make_manifest(plan, written, tools)
     write_file(names["manifest"], encode(manifest), secret=plan.secret)
     kernel = plan.kernel.image if plan.kernel else None

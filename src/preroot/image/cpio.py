@@ -12,6 +12,8 @@ from collections.abc import Callable, Iterable, Iterator
 from preroot.errors import BuildError
 from preroot.tree.model import Entry
 
+#: raised whenever the same entries give other bytes than before
+ARCHIVE_FORMAT = 1
 #: magic, thirteen numbers in hexadecimal
 _HEADER = b"070701" + b"%08X" * 13
 _HEADER_SIZE = 110

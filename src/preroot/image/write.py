@@ -15,6 +15,7 @@ from preroot.facts.kernel import codec_option, compressors
 from preroot.image.compress import check_level, compress
 from preroot.image.content import ContentReader
 from preroot.image.cpio import archive_chunks
+from preroot.image.kept import KeptPart, KeptParts
 from preroot.progress import Reporter, Silent
 from preroot.recipe.schema import Codec, FormatName, LayoutName
 from preroot.tree.model import Entry, KernelPlan, PartPlan, Plan
@@ -78,12 +79,14 @@ def check_formats(plan: Plan) -> None:
 
 
 def write_image(
-    plan: Plan, target: Path, reader: ContentReader, *, threads: int = 0, reporter: Reporter | None = None
-) -> WrittenImage:
+    plan: Plan, target: Path, reader: ContentReader, *, threads: int = 0, kept: KeptParts | None = None,
+    reporter: Reporter | None = None,
+) -> WrittenImage:  # fmt: skip
     """Write the image of a plan to the file `target` and return what was written.
 
-    `threads` is the number of compression threads (0: all processors). The file is readable by its owner alone if the
-    plan has a secret.
+    `threads` is the number of compression threads (0: all processors). Parts that are in `kept` are taken from there,
+    and those that are not are put there; None: all are made anew. The file is readable by its owner alone if the plan
+    has a secret.
     Raises BuildError and RecipeError for what cannot be written; the last image then stays as it was.
     """
     check_formats(plan)
@@ -102,7 +105,10 @@ def write_image(
             step.advance(len(data))
             return data
 
-        return replace_file(target, lambda file: write(file, parts, read, threads), secret=plan.secret)
+        def pack(part: PartPlan) -> _Packing:
+            return _Packing(part, read, threads)
+
+        return replace_file(target, lambda file: write(file, parts, pack, kept), secret=plan.secret)
 
 
 def replace_file(target: Path, write: Callable[[Output], tuple[WrittenPart, ...]], *, secret: bool) -> WrittenImage:
@@ -165,7 +171,7 @@ class Output:
 
 
 def _write_initrd(
-    output: Output, parts: tuple[PartPlan, ...], read: Callable[[Entry], bytes], threads: int
+    output: Output, parts: tuple[PartPlan, ...], pack: Callable[[PartPlan], _Packing], kept: KeptParts | None
 ) -> tuple[WrittenPart, ...]:
     """Write the parts one behind the other, each an archive with its own end, aligned to four bytes."""
     written: list[WrittenPart] = []
@@ -175,31 +181,56 @@ def _write_initrd(
         if previous == "lz4":
             # The legacy frame has no end: the kernel ends it at a block size of zero (lib/decompress_unlz4.c, 6.12)
             output.write(bytes(4))
-        offset = output.position
-        microcode = part.name == "microcode"
-        if microcode and part.codec != "none":
+        if part.name == "microcode" and part.codec != "none":
             raise BuildError(f"part microcode is compressed with {part.codec}; the kernel reads it uncompressed only")
-        entries = part.tree.entries.values()
-        align = _MICROCODE_ALIGN if microcode else 4
-        counter = _Counter(archive_chunks(entries, read, align=align))
-        size = sum(entry.size for entry in entries)
-        for piece in compress(counter, part.codec, part.level, threads=threads, size=size):
-            output.write(piece)
-        written.append(WrittenPart(part.name, offset, output.position - offset, counter.total))
+        offset = output.position
+        uncompressed = _write_part(output, part, pack, kept)
+        written.append(WrittenPart(part.name, offset, output.position - offset, uncompressed))
         previous = part.codec
     return tuple(written)
 
 
-class _Counter:
-    """Passes chunks on and adds up their sizes."""
+def _write_part(
+    output: Output, part: PartPlan, pack: Callable[[PartPlan], _Packing], kept: KeptParts | None
+) -> int:  # fmt: skip
+    """Write one part, from what is kept or anew, and return its size before compression (bytes)."""
+    # what is not compressed is read faster than it is kept
+    keeps = kept if part.codec != "none" else None
+    found = keeps.recall(part) if keeps else None
+    if found is not None:
+        output.write(found.data)
+        return found.uncompressed
+    packing = pack(part)
+    pieces = []
+    for piece in packing:
+        output.write(piece)
+        if keeps:
+            pieces.append(piece)
+    if keeps:
+        keeps.keep(part, KeptPart(b"".join(pieces), packing.uncompressed))
+    return packing.uncompressed
 
-    def __init__(self, chunks: Iterable[bytes]) -> None:
-        self._chunks = chunks
-        self.total = 0
+
+class _Packing:
+    """One part's compressed archive, piece by piece; `uncompressed` is its size before that, once all are out."""
+
+    def __init__(self, part: PartPlan, read: Callable[[Entry], bytes], threads: int) -> None:
+        self._part = part
+        self._read = read
+        self._threads = threads
+        self.uncompressed = 0
 
     def __iter__(self) -> Iterator[bytes]:
-        for chunk in self._chunks:
-            self.total += len(chunk)
+        part = self._part
+        entries = part.tree.entries.values()
+        align = _MICROCODE_ALIGN if part.name == "microcode" else 4
+        size = sum(entry.size for entry in entries)
+        chunks = self._counted(archive_chunks(entries, self._read, align=align))
+        return iter(compress(chunks, part.codec, part.level, threads=self._threads, size=size))
+
+    def _counted(self, chunks: Iterable[bytes]) -> Iterator[bytes]:
+        for chunk in chunks:
+            self.uncompressed += len(chunk)
             yield chunk
 
 
@@ -211,7 +242,9 @@ def _hint(error: OSError) -> str:
     return "choose another --output" if error.errno in (errno.EACCES, errno.EROFS, errno.EPERM) else ""
 
 
-_Writer = Callable[[Output, tuple[PartPlan, ...], Callable[[Entry], bytes], int], tuple[WrittenPart, ...]]
+_Writer = Callable[
+    [Output, tuple[PartPlan, ...], Callable[[PartPlan], _Packing], KeptParts | None], tuple[WrittenPart, ...]
+]
 
 #: the formats that there are, by layout
 _WRITERS: dict[tuple[LayoutName, FormatName], _Writer] = {("initrd", "cpio"): _write_initrd}

@@ -245,6 +245,10 @@ class Store:
         _touch(path)
         return data
 
+    def drop_object(self, sha256: str) -> None:
+        """Remove an object that nothing names any more; who wants it after all makes it anew."""
+        remove(self.object_path(sha256))
+
     def object_path(self, sha256: str) -> Path:
         """Return where an object is or would be; who reads it there checks it."""
         return self._objects / sha256
