@@ -8,13 +8,12 @@ bytes that it may yield, and returns the content and the offset behind the strea
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Protocol
 
 from preroot.errors import BuildError
+from preroot.packages.codec import CodecError, first_stream
 
 Buffer = bytes | memoryview
 
-_PIECE = 256 << 10
 #: lz4's legacy frame: blocks of 8 MiB, each at most this long when compressed (LZ4_compressBound)
 _LZ4_BLOCK = 8 << 20
 _LZ4_BOUND = _LZ4_BLOCK + _LZ4_BLOCK // 255 + 16
@@ -22,19 +21,6 @@ _LZ4_BOUND = _LZ4_BLOCK + _LZ4_BLOCK // 255 + 16
 
 class DamagedStream(Exception):
     """A stream is cut off, damaged, or yields more than is allowed; the text says which."""
-
-
-class _Decompressor(Protocol):
-    @property
-    def eof(self) -> bool: ...
-
-    @property
-    def needs_input(self) -> bool: ...
-
-    @property
-    def unused_data(self) -> bytes: ...
-
-    def decompress(self, data: bytes, max_length: int = -1) -> bytes: ...
 
 
 def detect(image: Buffer, offset: int) -> str:
@@ -56,100 +42,16 @@ def unpack(image: Buffer, offset: int, codec: str, limit: int) -> tuple[bytes, i
     return reader(image, offset, limit)
 
 
-def _with(
-    make: Callable[[], _Decompressor], errors: tuple[type[Exception], ...]
-) -> Callable[[Buffer, int, int], tuple[bytes, int]]:
-    """Return a reader for one of the standard library's decompressors, which bound what they return."""
+def _with(codec: str) -> Callable[[Buffer, int, int], tuple[bytes, int]]:
+    """Return a reader for a codec of packages/codec."""
 
     def read(image: Buffer, offset: int, limit: int) -> tuple[bytes, int]:
-        stream = make()
-        made: list[bytes] = []
-        total, position = 0, offset
-        while not stream.eof:
-            piece = b""
-            if stream.needs_input:
-                piece = bytes(image[position : position + _PIECE])
-                if not piece:
-                    raise DamagedStream("is cut off")
-                position += len(piece)
-            try:
-                data = stream.decompress(piece, limit + 1 - total)
-            except errors as error:
-                raise DamagedStream(f"is damaged ({error})") from None
-            total += len(data)
-            if total > limit:
-                raise DamagedStream(f"unpacks to more than {limit} bytes")
-            made.append(data)
-        return b"".join(made), position - len(stream.unused_data)
+        try:
+            return first_stream(image, offset, codec, limit)
+        except CodecError as error:
+            raise DamagedStream(str(error)) from None
 
     return read
-
-
-def _lzma(form: str) -> Callable[[Buffer, int, int], tuple[bytes, int]]:
-    def read(image: Buffer, offset: int, limit: int) -> tuple[bytes, int]:
-        import lzma
-
-        kind = lzma.FORMAT_XZ if form == "xz" else lzma.FORMAT_ALONE
-        return _with(lambda: lzma.LZMADecompressor(format=kind, memlimit=256 << 20), (lzma.LZMAError,))(
-            image, offset, limit
-        )
-
-    return read
-
-
-def _bzip2(image: Buffer, offset: int, limit: int) -> tuple[bytes, int]:
-    import bz2
-
-    return _with(bz2.BZ2Decompressor, (OSError, ValueError))(image, offset, limit)
-
-
-def _gzip(image: Buffer, offset: int, limit: int) -> tuple[bytes, int]:
-    import zlib
-
-    stream = zlib.decompressobj(31)
-    made: list[bytes] = []
-    total, position, piece = 0, offset, b""
-    while not stream.eof:
-        if not piece:
-            piece = bytes(image[position : position + _PIECE])
-            position += len(piece)
-            if not piece:
-                raise DamagedStream("is cut off")
-        try:
-            data = stream.decompress(piece, limit + 1 - total)
-        except zlib.error as error:
-            raise DamagedStream(f"is damaged ({error})") from None
-        piece = stream.unconsumed_tail
-        total += len(data)
-        if total > limit:
-            raise DamagedStream(f"unpacks to more than {limit} bytes")
-        made.append(data)
-    return b"".join(made), position - len(stream.unused_data) - len(piece)
-
-
-def _zstd(image: Buffer, offset: int, limit: int) -> tuple[bytes, int]:
-    import zstandard
-
-    stream = zstandard.ZstdDecompressor(max_window_size=1 << 27).decompressobj()
-    made: list[bytes] = []
-    total, position = 0, offset
-    # a block of four bytes can stand for 128 KiB, and one call unpacks all that it is given: so little at a time
-    size = 4 << 10
-    while not stream.eof:
-        piece = bytes(image[position : position + size])
-        if not piece:
-            raise DamagedStream("is cut off")
-        position += len(piece)
-        try:
-            data = stream.decompress(piece)
-        except zstandard.ZstdError as error:
-            raise DamagedStream(f"is damaged ({error})") from None
-        total += len(data)
-        if total > limit:
-            raise DamagedStream(f"unpacks to more than {limit} bytes")
-        if data:
-            made.append(data)
-    return b"".join(made), position - len(stream.unused_data)
 
 
 def _lz4(image: Buffer, offset: int, limit: int) -> tuple[bytes, int]:
@@ -195,10 +97,10 @@ _MAGIC = (
     (b"\x89LZO\0\r", "lzo"),
 )
 _READERS: dict[str, Callable[[Buffer, int, int], tuple[bytes, int]]] = {
-    "gzip": _gzip,
-    "bzip2": _bzip2,
-    "xz": _lzma("xz"),
-    "lzma": _lzma("lzma"),
-    "zstd": _zstd,
+    "gzip": _with("gz"),
+    "bzip2": _with("bz2"),
+    "xz": _with("xz"),
+    "lzma": _with("lzma"),
+    "zstd": _with("zst"),
     "lz4": _lz4,
 }

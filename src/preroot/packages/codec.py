@@ -6,7 +6,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Protocol
 
-#: What preroot reads: gzip (RFC 1952), xz (https://tukaani.org/xz/xz-file-format.txt), zstd (RFC 8878).
+#: What packages are compressed with: gzip (RFC 1952), xz (https://tukaani.org/xz/xz-file-format.txt), zstd (RFC 8878).
+#: Images may have lzma (`xz --format=lzma`) and bz2 too.
 CODECS = ("gz", "xz", "zst")
 #: Memory that a stream may ask for: xz -9 needs 65 MiB, zstd --ultra -22 a window of 128 MiB.
 _MAX_XZ_MEMORY = 192 << 20
@@ -91,23 +92,30 @@ def _engine(codec: str) -> _Engine:
         return _Gzip()
     if codec == "zst":
         return _Zstd()
+    if codec == "bz2":
+        import bz2
+
+        return bz2.BZ2Decompressor()
     import lzma
 
-    return lzma.LZMADecompressor(format=lzma.FORMAT_XZ, memlimit=_MAX_XZ_MEMORY)
+    form = lzma.FORMAT_ALONE if codec == "lzma" else lzma.FORMAT_XZ
+    return lzma.LZMADecompressor(format=form, memlimit=_MAX_XZ_MEMORY)
 
 
-def _errors(codec: str) -> type[Exception]:
+def _errors(codec: str) -> tuple[type[Exception], ...]:
     if codec == "gz":
         import zlib
 
-        return zlib.error
+        return (zlib.error,)
     if codec == "zst":
         import zstandard
 
-        return zstandard.ZstdError
+        return (zstandard.ZstdError,)
+    if codec == "bz2":
+        return (OSError, ValueError)
     import lzma
 
-    return lzma.LZMAError
+    return (lzma.LZMAError,)
 
 
 def decompressed(read: Callable[[int], bytes], codec: str, limit: int, piece: int = 1 << 20) -> Iterator[bytes]:
@@ -141,6 +149,34 @@ def decompressed(read: Callable[[int], bytes], codec: str, limit: int, piece: in
             raise CodecError(f"more than {limit} bytes inside")
         if out:
             yield out
+
+
+def first_stream(data: bytes | memoryview, offset: int, codec: str, limit: int) -> tuple[bytes, int]:
+    """Return what the one stream that begins at `offset` holds, and the offset behind it.
+
+    `codec` is one of CODECS, `lzma` or `bz2`; `limit` in bytes. Raises CodecError for damaged or truncated data, and as
+    soon as more than `limit` bytes came out; its text is what the stream is or does.
+    """
+    errors = _errors(codec)
+    engine = _engine(codec)
+    made: list[bytes] = []
+    total, position = 0, offset
+    while not engine.eof:
+        piece = b""
+        if engine.needs_input:
+            piece = bytes(data[position : position + _INPUT])
+            if not piece:
+                raise CodecError("is cut off")
+            position += len(piece)
+        try:
+            out = engine.decompress(piece, limit + 1 - total)
+        except errors as error:
+            raise CodecError(f"is damaged ({error})") from error
+        total += len(out)
+        if total > limit:
+            raise CodecError(f"unpacks to more than {limit} bytes")
+        made.append(out)
+    return b"".join(made), position - len(engine.unused_data)
 
 
 def decompress(data: bytes, codec: str, limit: int) -> bytes:
