@@ -16,13 +16,13 @@ from hypothesis import strategies as st
 from module_samples import VERMAGIC, modinfo, module
 from msgspec import structs
 
+from preroot.facts.kernel import module_name
 from preroot.packages.codec import CodecError, decompress, decompressed
 from preroot.packages.learn import modinfo as modinfo_module
 from preroot.packages.learn.modinfo import (
     decompress_module,
     glance_modinfo,
     is_module,
-    module_name,
     read_builtin_modinfo,
     read_modinfo,
     same_facts,

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from preroot.errors import RecipeError
-from preroot.recipe.schema import Codec
+from preroot.recipe.schema import CODEC_LEVELS, Codec
 
 #: the kernel's limit for the window of zstd (include/linux/zstd_lib.h: ZSTD_WINDOWLOG_LIMIT_DEFAULT), as a power of two
 _ZSTD_WINDOW_LOG = 27
@@ -18,12 +18,10 @@ _ZSTD_WINDOW_LOG = 27
 #: dictionary sizes of xz's presets 0 to 9 (xz(1)), as powers of two
 _XZ_WINDOW_LOGS = (18, 20, 21, 22, 22, 23, 23, 24, 25, 26)
 
-_LEVELS = {"zstd": (-7, 22), "xz": (0, 9), "gzip": (1, 9), "lz4": (1, 12)}
-
 
 def check_level(codec: Codec, level: int) -> None:
     """Raise RecipeError when a codec has no such compression level."""
-    low, high = _LEVELS.get(codec, (level, level))
+    low, high = CODEC_LEVELS.get(codec, (level, level))
     if not low <= level <= high:
         raise RecipeError(f"compression: {codec} has no level {level}", f"use {low} to {high}")
 

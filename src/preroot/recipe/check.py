@@ -8,14 +8,11 @@ from collections.abc import Callable
 from typing import Any
 
 from preroot.errors import RecipeError, nearest
-from preroot.recipe.schema import Compression, Recipe
+from preroot.recipe.schema import CODEC_LEVELS, Compression, Recipe
 from preroot.recipe.toml import Key, dotted
 
 #: Every part that some layout has.
 PART_NAMES = ("microcode", "base", "modules", "stage1", "full", "exitrd", "extension")
-
-#: Levels of each codec's own tool: zstd(1) (negative ones are its --fast), xz(1), gzip(1), lz4(1).
-_LEVELS = {"zstd": (-7, 22), "xz": (0, 9), "gzip": (1, 9), "lz4": (1, 12)}
 
 #: systemd.unit(5): name, `@` and instance for templates, and a type.
 _UNIT_NAME = re.compile(
@@ -143,7 +140,7 @@ def _check_single_lines(recipe: Recipe, where: Where) -> None:
 
 
 def _check_levels(compression: Compression, key: Key, where: Where) -> None:
-    lowest, highest = _LEVELS.get(compression.codec, (-7, 22))
+    lowest, highest = CODEC_LEVELS.get(compression.codec, (-7, 22))
     if not lowest <= compression.level <= highest:
         text = f" is {compression.level}: levels of {compression.codec} are {lowest} to {highest}"
         raise _error(where, (*key, "level"), text, f"choose one from {lowest} to {highest}")

@@ -21,6 +21,8 @@ Flavour = Literal["systemd", "busybox"]
 LayoutName = Literal["initrd", "split", "partition", "extension"]
 FormatName = Literal["cpio", "ext4", "squashfs", "erofs", "directory", "disk", "list", "uki"]
 Codec = Literal["zstd", "xz", "gzip", "lz4", "none"]
+#: levels of each codec's own tool: zstd(1) (negative ones are its --fast), xz(1), gzip(1), lz4(1)
+CODEC_LEVELS = {"zstd": (-7, 22), "xz": (0, 9), "gzip": (1, 9), "lz4": (1, 12)}
 SourceName = Literal["apt", "dnf", "zypper", "pacman", "directory", "installed"]
 Policy = Literal["locked", "password", "open"]
 FailureAction = Literal["shell", "reboot", "poweroff", "halt"]

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator
 
 from msgspec import structs
 
+from preroot.facts.kernel import module_name
 from preroot.packages.codec import decompress, pieces
 from preroot.packages.learn.elf import elf_section
 from preroot.packages.model import ModuleInfo
@@ -37,11 +38,6 @@ _LIKE_AN_ENTRY = re.compile(rb"[A-Za-z0-9_]=")
 def is_module(path: str) -> bool:
     """Return whether `path` is named like a kernel module."""
     return path.endswith(tuple(MODULE_SUFFIXES))
-
-
-def module_name(path: str) -> str:
-    """Return the module name of a file: without directory and suffix, `-` written as `_` as the kernel does."""
-    return path.rpartition("/")[2].partition(".ko")[0].replace("-", "_")
 
 
 def module_codec(path: str) -> str:
