@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from worlds import MERGED, directory, file, index, link, pool
 
@@ -134,6 +134,7 @@ def test_globs() -> None:
     assert files.glob("usr/lib/nothing") == []
 
 
+@example("[?/]", "?")
 @given(st.text("ab*?[]!^-/\\&~|.", max_size=12), st.text("ab*?[]/\\.", max_size=8))
 def test_any_glob_is_a_pattern_and_none_crosses_a_slash_unasked(pattern: str, path: str) -> None:
     matched = glob_pattern(pattern).fullmatch(path)

@@ -244,16 +244,15 @@ class Pool:
 def glob_pattern(pattern: str) -> re.Pattern[str]:
     """Return the regular expression of a path glob: `*` and `?` stay within a component, `**` crosses them.
 
-    `**/` also stands for no component at all; a bracket that is no valid set stands for itself (glob(7)).
+    `**/` also stands for no component at all; a bracket that is no valid set stands for itself, and one with a slash is
+    none (glob(7)).
     """
     out = []
-    for part in re.split(r"(\*\*/|\*\*|\*|\?|\[!?\]?[^]]*\])", pattern):
-        if part in _WILDCARDS:
-            out.append(_WILDCARDS[part])
-        elif part.startswith("[") and part.endswith("]") and len(part) > 2:
-            out.append(_character_set(part))
-        else:
+    for number, part in enumerate(re.split(r"(\*\*/|\*\*|\*|\?|\[[!^]?\]?[^]/]*\])", pattern)):
+        if number % 2 == 0:  # what is between the wildcards
             out.append(re.escape(part))
+        else:
+            out.append(_WILDCARDS.get(part) or _character_set(part))
     return re.compile("".join(out))
 
 
@@ -261,6 +260,8 @@ _WILDCARDS = {"**/": "(?:.*/)?", "**": ".*", "*": "[^/]*", "?": "[^/]"}
 
 
 def _character_set(part: str) -> str:
+    if len(part) == 2:
+        return re.escape(part)
     negated = part[1] in "!^"
     inside = re.sub(r"([\\\[\]^&~|])", r"\\\1", part[2:-1] if negated else part[1:-1])
     expression = f"[^/{inside}]" if negated else f"(?!/)[{inside}]"
