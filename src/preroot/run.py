@@ -119,9 +119,17 @@ def run(
 
 @functools.cache
 def tool_version(name: str) -> str:
-    """Return the version of a program that shapes bytes: the last word of the first line of `NAME --version`.
+    """Return the version of a program that shapes bytes, as `NAME --version` has it in its first line.
 
     Raises BuildError when it is missing or fails.
     """
     lines = run([name, "--version"], purpose="to name its version").decode("utf-8", "replace").split("\n")
-    return lines[0].split()[-1] if lines[0].split() else ""
+    return version_in(lines[0])
+
+
+def version_in(text: str) -> str:
+    """Return the first thing in `text` that looks like a version (`v1.9.4`, `10.0.2-1`, `version 30`), or ''."""
+    import re
+
+    found = re.search(r"(?<![\w.])v?(\d+(?:\.\d+)+[\w.+~-]*|(?<=version )\d+\b)", text)
+    return found[1] if found else ""

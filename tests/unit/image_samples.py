@@ -45,7 +45,7 @@ def kernel(config: Mapping[str, str]) -> KernelPlan:
     return KernelPlan("6.1", (), {}, {}, (), dict(config), None)
 
 
-LOCK = Lock(1, "0", "r", "d", "apt", "debian", "trixie", "amd64", {}, ())
+LOCK = Lock(1, "0", "r", {}, "apt", "debian", "trixie", "amd64", {}, ())
 
 
 def plan(*parts: PartPlan, config: Mapping[str, str] | None = None, secret: bool = False) -> Plan:

@@ -25,7 +25,7 @@ def package(name: str = "libc6", version: str = "2.41-12", arch: str = "amd64", 
 
 def lock(*packages: Package, **values: Any) -> Lock:
     base: dict[str, Any] = {
-        "format": FORMAT, "preroot": "0.1.0", "request": "r" * 64, "data": "d" * 64, "source": "apt",
+        "format": FORMAT, "preroot": "0.1.0", "request": "r" * 64, "data": {"feature base": "d" * 64}, "source": "apt",
         "distribution": "debian", "release": "trixie", "arch": "amd64", "versions": {"systemd": "257.9-1"},
         "packages": packages or (package(),),
     }  # fmt: skip
@@ -48,7 +48,7 @@ PACKAGES = st.lists(
 TABLE = st.dictionaries(st.text(), st.text(), max_size=3)
 NUMBERS = st.dictionaries(NAME, st.integers(0, 65535), max_size=3)
 LOCKS = st.builds(
-    Lock, format=st.just(FORMAT), preroot=st.text(), request=st.text(), data=st.text(), source=st.just("apt"),
+    Lock, format=st.just(FORMAT), preroot=st.text(), request=st.text(), data=TABLE, source=st.just("apt"),
     distribution=NAME, release=NAME, arch=NAME, versions=TABLE, packages=PACKAGES.map(tuple), users=NUMBERS,
     groups=NUMBERS, tools=TABLE, trust=TABLE,
 )  # fmt: skip

@@ -24,7 +24,9 @@ from preroot.engine import BuildResult, Engine
 @recipe_argument
 @output_option
 @recipe_options
-@click.option("--locked", is_flag=True, help="Use the lock as it is; fail where it does not fit.")
+@click.option(
+    "--locked", is_flag=True, help="Use the lock as it is; fail where it does not fit, or other bytes may come out."
+)
 @quiet_option
 @json_option
 @click.pass_obj

@@ -8,7 +8,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
@@ -18,10 +18,13 @@ from msgspec import structs
 from preroot.cache import default_cache
 from preroot.engine.building import BuildResult, make_directory, output_names, write_outputs
 from preroot.engine.locking import Chooser, Locked, find_lock, lock_path
+from preroot.engine.pinning import brought_up_to_date, changes, refuse, tool_changes
 from preroot.engine.planning import Planner, gather, unpacked
-from preroot.engine.workspace import Workspace, read_runtime, runtime_directories
+from preroot.engine.workspace import Workspace, runtime_directories
 from preroot.errors import BuildError, RecipeError
+from preroot.image.compress import codec_tools
 from preroot.packages.lock import lock_diff, write_lock
+from preroot.packages.model import Lock
 from preroot.packages.source import Source, open_source
 from preroot.packages.store import GcResult, Store
 from preroot.progress import Reporter, Silent
@@ -90,7 +93,8 @@ class Engine:
     ) -> tuple[Locked, tuple[LockChange, ...]]:
         """Return the recipe with a lock that fits it, and what changed in the lock at `path`.
 
-        A lock that fits is used as it is; one that does not keeps the versions of the packages that it has; with
+        The packages of a lock that fits are used as they are; what else it pins is brought up to date where preroot
+        or its features have changed since. One that does not fit keeps the versions of the packages that it has; with
         `update` all are resolved anew. `frozen`: nothing is resolved or written, BuildError where that is needed.
         """
         chooser = Chooser(loaded, self.workspace.search)
@@ -102,7 +106,7 @@ class Engine:
             old = None  # --update is the way out of a damaged one
         reason = f"there is no lock at {path}" if old is None else chooser.misfit(old)
         if old is not None and reason is None and not update:
-            return chooser.locked(old), ()
+            return self._fitting(chooser.locked(old), path, frozen=frozen), ()
         if frozen:
             raise BuildError(f"--locked: {reason}", "preroot lock makes one")
         make_directory(path.parent)
@@ -110,6 +114,19 @@ class Engine:
         locked = chooser.resolve(self.source(loaded, chooser), kept, self.reporter)
         write_lock(path, locked.lock)
         return locked, tuple(lock_diff(old, locked.lock)) if old else ()
+
+    def _fitting(self, locked: Locked, path: Path, *, frozen: bool) -> Locked:
+        """Return a recipe whose lock fits, with what else the lock pins as it is now."""
+        found = tuple(changes(locked.lock, locked.data))
+        if frozen:
+            refuse(found)
+        if not found:
+            return locked
+        for change in found:
+            self.reporter.note(f"{change}; the lock has been brought up to date")
+        lock = brought_up_to_date(locked.lock, locked.data)
+        write_lock(path, lock)
+        return structs.replace(locked, lock=lock)
 
     def locked(self, loaded: LoadedRecipe, path: Path) -> Locked:
         """Return the recipe with the lock at `path`, or with a fresh, unwritten one where that does not fit."""
@@ -130,8 +147,7 @@ class Engine:
         source = self.source(loaded, Chooser(loaded, self.workspace.search))
         indexes = unpacked(locked.lock.packages, self.store, source, self.reporter)
         gathered = gather(locked, indexes, loaded.recipe.kernel.version)
-        runtime = read_runtime(self.workspace.search)
-        return Planner(loaded, locked, gathered, store=self.store, runtime=runtime, reporter=self.reporter)
+        return Planner(loaded, locked, gathered, store=self.store, reporter=self.reporter)
 
     def build(self, loaded: LoadedRecipe, output: Path, *, frozen: bool = False) -> BuildResult:
         """Build the recipe's image into `output`, with manifest, kernel and lock.
@@ -147,12 +163,27 @@ class Engine:
             self.reporter.warn(warning)
         threads = loaded.recipe.compression.threads
         # The manifest names the lock's digest, so what the lock is completed with comes first.
-        plan = structs.replace(plan, lock=structs.replace(plan.lock, tools=planner.tools))
-        result = write_outputs(plan, output, self.store, tools=planner.tools, threads=threads, reporter=self.reporter)
+        tools = planner.tools | codec_tools(part.codec for part in plan.parts if part.tree.entries)
+        self._check_tools(locked.lock, tools, frozen=frozen)
+        plan = structs.replace(plan, lock=structs.replace(plan.lock, tools=tools))
+        result = write_outputs(plan, output, self.store, tools=tools, threads=threads, reporter=self.reporter)
         if not frozen and plan.lock != locked.lock:
             write_lock(path, plan.lock)
         self.consulted = tuple(self._consulted(locked, path, result))
         return result
+
+    def _check_tools(self, lock: Lock, tools: Mapping[str, str], *, frozen: bool) -> None:
+        """Tell which tools have other versions than in the lock; raise BuildError for them if it is frozen."""
+        found = tuple(tool_changes(lock, tools))
+        if frozen:
+            refuse(found)
+            lacking = sorted(tools.keys() - lock.tools.keys())
+            if lacking:
+                self.reporter.note(
+                    f"the lock names no version of {', '.join(lacking)}: a build without --locked adds it"
+                )
+        for change in found:
+            self.reporter.note(f"{change}; the lock has been brought up to date")
 
     def boot(self, built: BuiltImage, options: BootOptions, distribution: Distribution | None = None) -> Proof:
         """Boot a built image (`proving.read_built`) against a root made for it, and return what was seen.

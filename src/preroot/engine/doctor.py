@@ -4,7 +4,6 @@ but the kept result of the KVM probe."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,7 +14,7 @@ from preroot.engine.workspace import Workspace
 from preroot.errors import PrerootError
 from preroot.packages.apt import AptSource
 from preroot.recipe.schema import Distribution
-from preroot.run import TOOL_PACKAGES, find_tool, run
+from preroot.run import TOOL_PACKAGES, find_tool, run, version_in
 
 #: bytes; a first build takes about 300 MB of package files and unpacked packages
 _NEEDED_SPACE = 1 << 30
@@ -91,8 +90,7 @@ def _version(name: str, tool: Tool) -> str:
     except PrerootError as error:
         return error.message
     text = "\n".join([said.decode("utf-8", "replace"), *errors])
-    found = re.search(r"(?<![\w.])v?(\d+(?:\.\d+)+[\w.+~-]*|(?<=version )\d+\b)", text)
-    return found[1] if found else "of unknown version"
+    return version_in(text) or "of unknown version"
 
 
 def _cache(cache: Path) -> Check:

@@ -51,7 +51,7 @@ def kept_packages(
             reporter.note(f"{error.message}: resolving anew")
     resolution = source.resolve(requests, reporter)
     lock = Lock(
-        format=FORMAT, preroot=preroot.__version__, request=request, data="", source=distribution.source,
+        format=FORMAT, preroot=preroot.__version__, request=request, data={}, source=distribution.source,
         distribution=distribution.name, release=distribution.release, arch=distribution.arch, versions={},
         packages=resolution.packages, trust=resolution.trust,
     )  # fmt: skip

@@ -3,14 +3,16 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
 import preroot
 from preroot.engine.parts import PartSpec, part_specs
+from preroot.engine.pinning import data_digests
+from preroot.engine.workspace import read_runtime
 from preroot.errors import RecipeError
 from preroot.facts.arch import arch
 from preroot.packages.lock import FORMAT as LOCK_FORMAT
@@ -38,6 +40,10 @@ class Locked(Struct, frozen=True):
     chosen: dict[str, tuple[Chosen, ...]]
     requests: tuple[str, ...]
     distribution: DistributionInfo
+    #: the files of runtime/ by path below it
+    runtime: dict[str, bytes]
+    #: digests of the data that is used, as the lock has them
+    data: dict[str, str]
     #: every file that was looked at for it
     files: tuple[Path, ...]
 
@@ -55,11 +61,17 @@ class Chooser:
     def __init__(self, loaded: LoadedRecipe, search: SearchPath) -> None:
         self.loaded = loaded
         self.recipe = loaded.recipe
+        self._search = search
         self.specs = part_specs(loaded.recipe)
         self.features = Features(search)
         distribution = self.recipe.distribution
         architecture = arch(distribution.arch).name
         self.distribution = load_distribution(distribution.name, distribution.release, architecture, search)
+
+    @cached_property
+    def runtime(self) -> dict[str, bytes]:
+        """Return the files of runtime/ by path below it."""
+        return read_runtime(self._search)
 
     def choose(self, versions: Mapping[str, str]) -> dict[str, tuple[Chosen, ...]]:
         """Return part → features, evaluated under `versions` of packages (empty: none known yet)."""
@@ -97,7 +109,11 @@ class Chooser:
         """Return the recipe with `lock`, features evaluated under its versions."""
         chosen = self.choose(lock.versions)
         files = (*self.loaded.files, *self.features.files, *self.distribution.consulted)
-        return Locked(lock, self.specs, chosen, self.requests(chosen), self.distribution, files)
+        features = [each for group in chosen.values() for each in group]
+        data = data_digests(features, self.distribution, self.runtime)
+        return Locked(
+            lock, self.specs, chosen, self.requests(chosen), self.distribution, self.runtime, data, files
+        )  # fmt: skip
 
     def resolve(self, source: Source, old: Lock | None, reporter: Reporter) -> Locked:
         """Resolve the recipe's packages and return it with a new lock.
@@ -117,8 +133,9 @@ class Chooser:
         resolution = source.resolve(requests, reporter)
         if old is not None:
             resolution = source.resolve(_pinned(requests, resolution, old), reporter)
-        lock = self._lock(resolution, requests, old)
-        return self.locked(lock)
+        locked = self.locked(self._lock(resolution, requests, old))
+        # features are evaluated under the versions that were resolved, so what they say is known only now
+        return structs.replace(locked, lock=structs.replace(locked.lock, data=locked.data))
 
     def _lock(self, resolution: Resolution, requests: Sequence[str], old: Lock | None) -> Lock:
         distribution = self.recipe.distribution
@@ -128,7 +145,7 @@ class Chooser:
             format=LOCK_FORMAT,
             preroot=preroot.__version__,
             request=request_digest(distribution, requests),
-            data=self.data_digest(),
+            data={},
             source=distribution.source,
             distribution=distribution.name,
             release=distribution.release,
@@ -139,14 +156,6 @@ class Chooser:
             groups=old.groups if old else {},
             trust=resolution.trust,
         )
-
-    def data_digest(self) -> str:
-        """Return the digest of the feature and distribution files that were read so far, by name and content."""
-        digest = hashlib.sha256()
-        for path in sorted({*self.features.files, *self.distribution.consulted}):
-            if path.is_file():
-                digest.update(f"{path.name}\0{hashlib.sha256(path.read_bytes()).hexdigest()}\0".encode())
-        return digest.hexdigest()
 
     def misfit(self, lock: Lock) -> str | None:
         """Return why a lock does not fit the recipe, None when it does."""

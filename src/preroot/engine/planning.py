@@ -61,9 +61,8 @@ class Planner:
     """Makes the plan of one recipe and lock."""
 
     def __init__(
-        self, loaded: LoadedRecipe, locked: Locked, gathered: Gathered, *, store: Store, runtime: Mapping[str, bytes],
-        reporter: Reporter,
-    ) -> None:  # fmt: skip
+        self, loaded: LoadedRecipe, locked: Locked, gathered: Gathered, *, store: Store, reporter: Reporter
+    ) -> None:
         self.loaded = loaded
         self.recipe = loaded.recipe
         self.locked = locked
@@ -71,7 +70,6 @@ class Planner:
         self.pool = gathered.pool
         self.store = store
         self.contents = PackageContents(gathered.pool, store)
-        self.runtime = dict(runtime)
         self.reporter = reporter
         self.tools: dict[str, str] = {}
 
@@ -145,7 +143,7 @@ class Planner:
             merged=self.gathered.merged,
             library_directories=self.gathered.library_directories,
             kernel_version=self.gathered.kernel.version if self.gathered.kernel else "",
-            runtime=self.runtime,
+            runtime=self.locked.runtime,
             sources=self._sources(),
             texts=texts,
             users=self.locked.lock.users,

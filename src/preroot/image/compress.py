@@ -53,8 +53,16 @@ def compress(chunks: Iterable[bytes], codec: Codec, level: int, *, threads: int 
     return iter(chunks)
 
 
+def codec_tools(codecs: Iterable[Codec]) -> dict[str, str]:
+    """Return name → version of what compresses with these codecs: other versions may give other bytes.
+
+    Raises BuildError when the program lz4 is needed and missing.
+    """
+    return dict(codec_version(codec) for codec in sorted(set(codecs)) if codec != "none")
+
+
 def codec_version(codec: Codec) -> tuple[str, str]:
-    """Return name and version of what does the compression, for the manifest; two empty strings for `none`."""
+    """Return name and version of what does the compression; two empty strings for `none`."""
     if codec == "zstd":
         import zstandard
 
@@ -64,15 +72,30 @@ def codec_version(codec: Codec) -> tuple[str, str]:
 
         return "zlib", zlib.ZLIB_RUNTIME_VERSION
     if codec == "xz":
-        # the standard library does not tell liblzma's version; what it writes is fixed by its format and preset
-        import platform
-
-        return "liblzma", f"python {platform.python_version()}"
+        return "liblzma", _liblzma_version()
     if codec == "lz4":
         from preroot.run import tool_version
 
         return "lz4", tool_version("lz4")
     return "", ""
+
+
+def _liblzma_version() -> str:
+    """Return the version of the liblzma that Python's module lzma is linked to, which does not tell it itself.
+
+    lzma_version_string() is in liblzma since 5.0 (lzma/version.h); dlsym(3) finds it over the extension module, which
+    depends on the library. A Python that keeps it to itself (linked statically) stands for it by its own version.
+    """
+    import _lzma
+    import ctypes
+    import platform
+
+    try:
+        function = ctypes.CDLL(getattr(_lzma, "__file__", None)).lzma_version_string
+        function.restype = ctypes.c_char_p
+        return bytes(function()).decode()
+    except (OSError, AttributeError):
+        return f"python {platform.python_version()}"
 
 
 def _zstd(chunks: Iterable[bytes], level: int, threads: int, size: int) -> Iterator[bytes]:

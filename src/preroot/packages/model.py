@@ -184,8 +184,8 @@ class Lock(Struct, frozen=True, rename="kebab", forbid_unknown_fields=True):
     preroot: str
     #: digest of those recipe values that decide the resolution; a lock with another one does not fit the recipe
     request: str
-    #: digest of all feature, distribution and runtime files that were used
-    data: str
+    #: digests of preroot's own data that is used: `feature NAME`, `distribution NAME`, `runtime PATH` → SHA-256
+    data: dict[str, str]
     source: str
     distribution: str
     release: str

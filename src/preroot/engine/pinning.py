@@ -1,0 +1,80 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""What a lock pins besides packages: preroot's version, its data that shapes the tree, tools that shape bytes. Pure.
+
+A lock whose packages fit is still not the whole truth: another preroot, another text of a feature or another kmod may
+give other bytes. A build then goes on and brings the lock up to date; `--locked` promises the lock's bytes, so it
+refuses.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from hashlib import sha256
+
+import msgspec
+from msgspec import structs
+
+import preroot
+from preroot.errors import BuildError
+from preroot.packages.model import Lock
+from preroot.recipe.conditions import Chosen
+from preroot.recipe.distributions import DistributionInfo
+
+#: What of a distribution decides which packages are asked for and where they come from, which is the request digest's
+#: and the packages' own part of the lock, or what is warned of.
+_NOT_SHAPING = ("consulted", "keyrings", "suites", "scripts", "capabilities", "programs", "files", "unneeded")
+
+_WAY_OUT = "without --locked the build brings the lock up to date"
+
+
+def data_digests(
+    chosen: Iterable[Chosen], distribution: DistributionInfo, runtime: Mapping[str, bytes]
+) -> dict[str, str]:
+    """Return the SHA-256 of each piece of preroot's own data that is used: `feature NAME`, `distribution NAME`,
+    `runtime PATH`.
+
+    What counts is what a feature says under the lock's versions: comments, and variants that do not hold, do not.
+    Arguments: the chosen features of all parts, the distribution, and the files of runtime/ by path below it.
+    """
+    found: dict[str, object] = {}
+    for feature in chosen:
+        found[f"feature {feature.name}"] = feature.content
+        for file in feature.content.generate:
+            if file.source is not None and file.source in runtime:
+                found[f"runtime {file.source}"] = runtime[file.source]
+    facts = structs.asdict(distribution)
+    found[f"distribution {distribution.name}"] = {key: facts[key] for key in facts if key not in _NOT_SHAPING}
+    return {name: _digest(value) for name, value in sorted(found.items())}
+
+
+def _digest(value: object) -> str:
+    data = value if isinstance(value, bytes) else msgspec.json.encode(value, order="deterministic")
+    return sha256(data).hexdigest()
+
+
+def brought_up_to_date(lock: Lock, data: Mapping[str, str]) -> Lock:
+    """Return the lock as this preroot with this data writes it; its packages are the same."""
+    return structs.replace(lock, preroot=preroot.__version__, data=dict(data))
+
+
+def changes(lock: Lock, data: Mapping[str, str]) -> Iterator[str]:
+    """Yield what is not as it was when the lock was written, in words: preroot, features, runtime files."""
+    if lock.preroot != preroot.__version__:
+        yield f"the lock was written by preroot {lock.preroot}, this is {preroot.__version__}"
+    differing = [name for name in sorted({*lock.data, *data}) if lock.data.get(name) != data.get(name)]
+    if differing:
+        yield f"{', '.join(differing)}: not as when the lock was written"
+
+
+def tool_changes(lock: Lock, tools: Mapping[str, str]) -> Iterator[str]:
+    """Yield, in words, which tools that shape bytes have another version than the lock names."""
+    for name, version in sorted(tools.items()):
+        if lock.tools.get(name, version) != version:
+            yield f"{name} is {version} here and {lock.tools[name]} in the lock"
+
+
+def refuse(found: Iterable[str]) -> None:
+    """Raise BuildError for changes under --locked: the same lock is to give the same bytes."""
+    lines = [f"--locked: {each}: the bytes may differ" for each in found]
+    if lines:
+        raise BuildError("\n".join(lines), _WAY_OUT)
