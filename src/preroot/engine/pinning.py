@@ -22,7 +22,9 @@ from preroot.recipe.distributions import DistributionInfo
 
 #: What of a distribution decides which packages are asked for and where they come from, which is the request digest's
 #: and the packages' own part of the lock, or what is warned of.
-_NOT_SHAPING = ("consulted", "keyrings", "suites", "scripts", "capabilities", "programs", "files", "unneeded")
+_NOT_SHAPING = (
+    "consulted", "keyrings", "suites", "scripts", "capabilities", "programs", "files", "unneeded", "kernel_release",
+)  # fmt: skip
 
 _WAY_OUT = "without --locked the build brings the lock up to date"
 
