@@ -13,12 +13,14 @@ from preroot.errors import BuildError
 from preroot.image.compress import codec_tools
 from preroot.recipe.conditions import Chosen
 from preroot.recipe.distributions import DistributionInfo, load_distribution
+from preroot.recipe.drivers import Driver
 from preroot.recipe.features import Content, Generate
 from preroot.recipe.search import BUILT_IN, SearchPath
 
 RUNTIME = {"systemd/emergency": b"#!/bin/sh\n", "systemd/unused": b"x"}
 FEATURE = Chosen("base", "what it is", {}, Content(generate=(Generate("etc/x", source="systemd/emergency"),)))
 
+DRIVERS = {"x": Driver(evidence="here")}
 OTHER = structs.replace(FEATURE, content=structs.replace(FEATURE.content, directory=("srv",)))
 
 
@@ -27,9 +29,11 @@ def debian() -> DistributionInfo:
 
 
 def test_what_is_used_is_digested_by_name() -> None:
-    found = data_digests([FEATURE], debian(), RUNTIME)
-    assert list(found) == ["distribution debian", "feature base", "runtime systemd/emergency"]
-    assert data_digests([structs.replace(FEATURE, summary="other words")], debian(), RUNTIME) == found
+    found = data_digests([FEATURE], debian(), RUNTIME, DRIVERS)
+    assert list(found) == ["distribution debian", "drivers", "feature base", "runtime systemd/emergency"]
+    assert data_digests([structs.replace(FEATURE, summary="other words")], debian(), RUNTIME, DRIVERS) == found
+    optional = {"x": structs.replace(DRIVERS["x"], firmware="optional")}
+    assert data_digests([FEATURE], debian(), RUNTIME, optional)["drivers"] != found["drivers"]
 
 
 @pytest.mark.parametrize(
@@ -45,8 +49,8 @@ def test_what_is_used_is_digested_by_name() -> None:
 def test_each_change_is_told_by_name(
     feature: Chosen, distribution: dict[str, object], runtime: dict[str, bytes], differs: str
 ) -> None:
-    lock = brought_up_to_date(LOCK, data_digests([FEATURE], debian(), RUNTIME))
-    now = data_digests([feature], structs.replace(debian(), **distribution), RUNTIME | runtime)
+    lock = brought_up_to_date(LOCK, data_digests([FEATURE], debian(), RUNTIME, DRIVERS))
+    now = data_digests([feature], structs.replace(debian(), **distribution), RUNTIME | runtime, DRIVERS)
     expected = [f"{differs}: not as when the lock was written"] if differs else []
     assert list(changes(lock, now)) == expected
     assert not list(changes(brought_up_to_date(lock, now), now))

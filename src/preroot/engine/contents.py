@@ -40,6 +40,17 @@ class PackageContents:
         codec = _CODECS.get(Path(path).suffix)
         return decompress(data, codec, limit=_LIMIT) if codec else data
 
+    def plain(self, path: str) -> bytes:
+        """Return the content of a compressed file, decompressed; it is then among the store's objects, and kept."""
+        codec = _CODECS[Path(path).suffix]
+        key = f"decompressed {codec} {self.file(path).info.sha256}"
+        kept = self.store.recall(key)
+        data = self.store.get_object(kept.decode()) if kept else None
+        if data is None:
+            data = self.read_plain(path)
+            self.store.remember(key, self.store.put_object(data).encode())
+        return data
+
     def optional(self, path: str) -> bytes:
         """Return the content of a file, nothing for the path ''."""
         return self.read(path) if path else b""

@@ -9,8 +9,9 @@ from pathlib import Path
 from msgspec import Struct, structs
 
 from preroot.engine.contents import PackageContents
+from preroot.engine.firmware import plan_firmware
 from preroot.engine.locking import Locked
-from preroot.facts.kernel import parse_config
+from preroot.facts.kernel import parse_builtin_firmware, parse_config
 from preroot.packages.learn.modinfo import module_codec
 from preroot.packages.model import ModuleInfo
 from preroot.progress import Reporter
@@ -21,6 +22,7 @@ from preroot.tree.closure.model import EMPTY_CLOSURE
 from preroot.tree.closure.walk import is_excluded
 from preroot.tree.declare import digest
 from preroot.tree.depmod import BuiltinLists, ModuleFile, depmod_key, run_depmod
+from preroot.tree.firmware import askings
 from preroot.tree.kernel import KernelFiles
 from preroot.tree.model import BytesContent, Entry, KernelPlan, LeftOut, ObjectContent, Reason, StoreContent, Tree
 from preroot.tree.modules import ModuleSelection, ModuleWorld, make_world, missing_error, select_modules
@@ -37,6 +39,7 @@ class PlannedModules(Struct, frozen=True):
     left_out: tuple[LeftOut, ...]
     #: tools that shaped its bytes: name → version
     tools: dict[str, str]
+    warnings: tuple[str, ...] = ()
 
 
 class ModulesPlanner:
@@ -77,9 +80,14 @@ class ModulesPlanner:
         lists = BuiltinLists(self.contents.optional(kernel.order), builtin, builtin_modinfo)
         entries = [self._module_entry(name, path, selection, whole[path]) for name, path in selection.modules.items()]
         entries += self._module_indexes(kernel.version, entries, lists)
-        tree = build_tree(EMPTY_CLOSURE, (), entries, self.pool, NO_NAMES)
         plan = self._kernel_plan(kernel, world, selection, whole, entries)
-        return PlannedModules(tree, plan, selection.left_out, self.tools)
+        places = {name: f"{kernel.modules_directory}/{below}" for name, below in world.builtin.items()} | plan.modules
+        drivers = askings(
+            selection, wishes, self.locked.drivers, parse_builtin_firmware(builtin_modinfo), places
+        )  # fmt: skip
+        firmware = plan_firmware(drivers, self.recipe, self.locked, kernel.version, self.contents)
+        tree = build_tree(EMPTY_CLOSURE, (), [*entries, *firmware.entries], self.pool, NO_NAMES)
+        return PlannedModules(tree, plan, (*selection.left_out, *firmware.left_out), self.tools, firmware.warnings)
 
     def _module_infos(self, kernel: KernelFiles) -> dict[str, ModuleInfo]:
         """Return path → facts of all modules of the kernel, whichever packages they are in."""

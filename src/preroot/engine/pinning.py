@@ -19,24 +19,28 @@ from preroot.errors import BuildError
 from preroot.packages.model import Lock
 from preroot.recipe.conditions import Chosen
 from preroot.recipe.distributions import DistributionInfo
+from preroot.recipe.drivers import Driver
 
 #: What of a distribution decides which packages are asked for and where they come from, which is the request digest's
 #: and the packages' own part of the lock, or what is warned of.
-_NOT_SHAPING = (
-    "consulted", "keyrings", "suites", "scripts", "capabilities", "programs", "files", "unneeded", "kernel_release",
-)  # fmt: skip
+_NOT_SHAPING = ("consulted", "keyrings", "suites", "scripts", "capabilities", "programs", "files",
+                "unneeded", "components")  # fmt: skip
 
 _WAY_OUT = "without --locked the build brings the lock up to date"
 
 
 def data_digests(
-    chosen: Iterable[Chosen], distribution: DistributionInfo, runtime: Mapping[str, bytes]
+    chosen: Iterable[Chosen],
+    distribution: DistributionInfo,
+    runtime: Mapping[str, bytes],
+    drivers: Mapping[str, Driver],
 ) -> dict[str, str]:
     """Return the SHA-256 of each piece of preroot's own data that is used: `feature NAME`, `distribution NAME`,
-    `runtime PATH`.
+    `runtime PATH`, `drivers`.
 
     What counts is what a feature says under the lock's versions: comments, and variants that do not hold, do not.
-    Arguments: the chosen features of all parts, the distribution, and the files of runtime/ by path below it.
+    Arguments: the chosen features of all parts, the distribution, the files of runtime/ by path below it, and
+    what is known of drivers.
     """
     found: dict[str, object] = {}
     for feature in chosen:
@@ -46,6 +50,7 @@ def data_digests(
                 found[f"runtime {file.source}"] = runtime[file.source]
     facts = structs.asdict(distribution)
     found[f"distribution {distribution.name}"] = {key: facts[key] for key in facts if key not in _NOT_SHAPING}
+    found["drivers"] = {name: structs.replace(each, evidence="") for name, each in drivers.items()}
     return {name: _digest(value) for name, value in sorted(found.items())}
 
 

@@ -18,7 +18,6 @@ from preroot.packages.source import Source
 from preroot.packages.store import Store
 from preroot.progress import Reporter
 from preroot.recipe.load import LoadedRecipe
-from preroot.recipe.schema import Kernel
 from preroot.tree.build import build_tree, plain_keymaps, subtract, without_compression
 from preroot.tree.closure.model import EMPTY_CLOSURE
 from preroot.tree.kernel import KernelFiles, choose_kernel, find_kernels
@@ -49,14 +48,13 @@ def unpacked(lock_packages: Sequence[Package], store: Store, source: Source, rep
     return [index for package in lock_packages if (index := indexes[package.sha256]) is not None]
 
 
-def gather(locked: Locked, indexes: Sequence[PackageIndex], kernel: Kernel) -> Gathered:
+def gather(locked: Locked, indexes: Sequence[PackageIndex], version: str) -> Gathered:
     """Make the pool of the lock's packages and find the kernel in it. Raises BuildError where there is none."""
     merged = dict(locked.distribution.merged)
     pool = Pool(list(zip(locked.lock.packages, indexes, strict=True)), merged)
     kernels = find_kernels(pool.paths())
-    hint = "without kernel.package, the package of that release is looked for" if kernel.package else ""
-    chosen = choose_kernel(kernels, kernel.version, "the packages of the lock", hint)
-    return Gathered(pool, chosen, merged, locked.distribution.library_directories)
+    kernel = choose_kernel(kernels, version, "the packages of the lock")
+    return Gathered(pool, kernel, merged, locked.distribution.library_directories)
 
 
 class Planner:
@@ -85,17 +83,19 @@ class Planner:
         trees = {name: part.tree for name, part in planned.items()}
         left_out = [each for part in planned.values() for each in part.left_out]
         kernel_plan = None
+        warnings: tuple[str, ...] = ()
         if kernel is not None:
             modules = ModulesPlanner(self.recipe, self.locked, kernel, self.contents, self.reporter).plan()
             trees["modules"], kernel_plan = modules.tree, modules.kernel
             left_out += modules.left_out
             self.tools |= modules.tools
+            warnings = modules.warnings
         trees["microcode"] = self._plan_microcode()
         parts = tuple(self._part(spec, trees) for spec in self.locked.specs if spec.name in trees)
         return Plan(
             name=self.recipe.name, layout=self.recipe.layout, parts=parts, kernel=kernel_plan,
             lock=self._lock(planned.values()), cmdline=self.recipe.cmdline, left_out=tuple(left_out),
-            warnings=self._script_warnings(parts),
+            warnings=(*warnings, *self._script_warnings(parts)),
             secret=any(part.secret for part in planned.values()),
         )  # fmt: skip
 

@@ -69,6 +69,17 @@ def parse_builtin_aliases(data: bytes) -> tuple[tuple[str, str], ...]:
     return tuple(found)
 
 
+def parse_builtin_firmware(data: bytes) -> dict[str, tuple[str, ...]]:
+    """Read the firmware that built-in drivers name, from modules.builtin.modinfo: module → names."""
+    found: dict[str, list[str]] = {}
+    if b".firmware=" in data:
+        for record in data.split(b"\0"):
+            left, _, value = record.decode("utf-8", "replace").partition("=")
+            if left.endswith(".firmware"):
+                found.setdefault(module_name(left[:-9]), []).append(value)
+    return {name: tuple(names) for name, names in found.items()}
+
+
 def kernel_version_from_path(path: str) -> str | None:
     """Return the kernel release that a path belongs to, or None.
 

@@ -6,7 +6,7 @@ The files are distributions/NAME.toml in the search path, with drop-ins NAME.tom
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Annotated, Any
@@ -17,8 +17,7 @@ from preroot.errors import RecipeError, nearest
 from preroot.recipe.merge import merge
 from preroot.recipe.schema import Base
 from preroot.recipe.search import SEARCH_PATH, Consulted, SearchPath, drop_ins, find, toml_names
-from preroot.recipe.toml import Key, parse, positions, read_text
-from preroot.recipe.validate import convert
+from preroot.recipe.validate import convert, read_table
 
 
 class Packages(Base, frozen=True):
@@ -35,7 +34,6 @@ class Architecture(Base, frozen=True):
     kernel: Annotated[str, Meta(description="package of the default kernel")]
     library_directories: Annotated[tuple[str, ...], Meta(description="built into ld.so, canonical, in its order")]
     merged: Annotated[dict[str, str], Meta(description="links of a merged /usr besides the common ones")] = {}
-    kernel_release: Annotated[str, Meta(description="instead of the common one")] = ""
 
 
 class Release(Packages, frozen=True):
@@ -45,6 +43,7 @@ class Release(Packages, frozen=True):
     aliases: tuple[str, ...] = ()
     architectures: Annotated[tuple[str, ...], Meta(description="empty: all")] = ()
     suites: Annotated[tuple[str, ...], Meta(description="empty: the common ones")] = ()
+    components: Annotated[dict[str, str], Meta(description="over the common ones")] = {}
 
 
 class DistributionFile(Packages, frozen=True):
@@ -55,9 +54,6 @@ class DistributionFile(Packages, frozen=True):
     ] = ()
     keyrings: Annotated[tuple[str, ...], Meta(description="files with the archive's keys, the best first")] = ()
     merged: Annotated[dict[str, str], Meta(description="links of a merged /usr")] = {}
-    kernel_release: Annotated[
-        str, Meta(description="package of the kernel with a given release (uname -r); {version} stands for that")
-    ] = ""
     preset_directories: Annotated[tuple[str, ...], Meta(description="where packages put systemd.preset(5) files")] = ()
     unneeded: Annotated[
         dict[str, str],
@@ -67,6 +63,9 @@ class DistributionFile(Packages, frozen=True):
     ] = {}
     scripts: Annotated[
         dict[str, str], Meta(description="package (glob) → why its maintainer scripts need not run for an image")
+    ] = {}
+    components: Annotated[
+        dict[str, str], Meta(description="package (glob) → archive component, where that is not the first; for hints")
     ] = {}
     architecture: dict[str, Architecture] = {}
     release: dict[str, Release] = {}
@@ -87,8 +86,6 @@ class DistributionInfo(Struct, frozen=True):
     keyrings: tuple[str, ...]
     #: package of the default kernel
     kernel: str
-    #: package of the kernel of a release, `{version}` stands for that; "" where no package is named by it
-    kernel_release: str
     #: links of a merged /usr: "bin" → "usr/bin"
     merged: dict[str, str]
     #: directories that ld.so searches without a cache, canonical
@@ -104,6 +101,8 @@ class DistributionInfo(Struct, frozen=True):
     unneeded: dict[str, str]
     #: package (glob) → why its scripts need not run
     scripts: dict[str, str]
+    #: package (glob) → archive component, where that is not the first
+    components: dict[str, str]
     #: every file that was looked at, those that do not exist included
     consulted: tuple[Path, ...]
 
@@ -124,23 +123,9 @@ def load_distribution(name: str, release: str, arch: str, search: SearchPath = S
     folders = tuple(each / "distributions" / f"{name}.toml.d" for each in search.directories)
     data: dict[str, Any] = {}
     for path in (file, *drop_ins(folders, consulted)):
-        data = merge(data, _read(path))
+        data = merge(data, read_table(path, DistributionFile))
     loaded = convert(data, DistributionFile, lambda _: str(file))
     return _resolve(name, loaded, release, arch, consulted.paths)
-
-
-def _read(path: Path) -> dict[str, Any]:
-    text = read_text(path)
-    data = parse(text, str(path))
-
-    def where(key: Key) -> str:
-        lines = positions(text)
-        while key and key not in lines:
-            key = key[:-1]
-        return f"{path}:{lines[key]}" if key else str(path)
-
-    convert(data, DistributionFile, where)
-    return data
 
 
 def _resolve(
@@ -171,7 +156,6 @@ def _resolve(
         suites=tuple(suite.replace("{release}", names[0]) for suite in suites),
         keyrings=loaded.keyrings,
         kernel=at.kernel,
-        kernel_release=at.kernel_release or loaded.kernel_release,
         merged=loaded.merged | at.merged,
         library_directories=at.library_directories,
         preset_directories=loaded.preset_directories,
@@ -180,6 +164,7 @@ def _resolve(
         files={path: package for path, package in files.items() if package},
         unneeded=loaded.unneeded,
         scripts=loaded.scripts,
+        components=loaded.components | release.components,
         consulted=consulted,
     )
 
@@ -203,40 +188,6 @@ def requests_for(needs: Sequence[str], info: DistributionInfo, asker: str = "") 
     return tuple(packages)
 
 
-def kernel_package(version: str, info: DistributionInfo) -> str:
-    """Return the package that the kernel is found through: that of the release `version`, '' for the default one.
-
-    Raises RecipeError where the distribution does not name packages by the kernel's release.
-    """
-    if not version:
-        return info.kernel
-    if "{version}" not in info.kernel_release:
-        raise RecipeError(
-            f"distributions/{info.name}.toml does not say which package has the kernel {version}",
-            "name it with kernel.package, or set kernel-release in a drop-in",
-        )
-    return info.kernel_release.replace("{version}", version)
-
-
-def kernel_releases(packages: Iterable[str], info: DistributionInfo) -> tuple[str, ...]:
-    """Return the kernel releases that have one of `packages` (names), sorted; the inverse of `kernel_package`.
-
-    Names that only go on where another one ends (`…-dbg`, `…-unsigned`) are variants of that package, not releases,
-    and a release begins with a digit: `linux-image-amd64` is none.
-    """
-    prefix, _, suffix = info.kernel_release.partition("{version}")
-    found = sorted(
-        name[len(prefix) : len(name) - len(suffix)]
-        for name in packages
-        if name.startswith(prefix) and name.endswith(suffix) and name[len(prefix) :][:1].isdigit()
-    )
-    releases: list[str] = []
-    for name in found:  # sorted, so that what a name goes on from is before it
-        if not any(name.startswith(f"{each}-") for each in releases):
-            releases.append(name)
-    return tuple(releases)
-
-
 def needed_in_images(name: str, requests: Sequence[str], info: DistributionInfo) -> bool:
     """Return whether a package that was resolved is to be in the lock: asked for, or not one that no image needs.
 
@@ -244,6 +195,16 @@ def needed_in_images(name: str, requests: Sequence[str], info: DistributionInfo)
     """
     asked = {request.partition("=")[0].partition("/")[0] for request in requests}
     return name in asked or not any(fnmatchcase(name, pattern) for pattern in info.unneeded)
+
+
+def package_of(path: str, info: DistributionInfo) -> str:
+    """Return the package that has a canonical path, '' where that is not known."""
+    return next((each for each in (_on(each, info.arch) for each in _packages_for(f"file:{path}", info)) if each), "")
+
+
+def component_of(package: str, info: DistributionInfo) -> str:
+    """Return the archive component of a package where that is not the first one, else ''."""
+    return next((component for glob, component in info.components.items() if fnmatchcase(package, glob)), "")
 
 
 def _packages_for(need: str, info: DistributionInfo) -> tuple[str, ...]:

@@ -77,12 +77,7 @@ class Kernel(Base, frozen=True):
     package: Annotated[
         str, Meta(description="package that the kernel is found through; empty: the distribution's default")
     ] = ""
-    version: Annotated[
-        str,
-        Meta(pattern=r"^([A-Za-z0-9][A-Za-z0-9.+~_-]*)?(?!\n)$",
-             description="kernel release (uname -r): which one, where a source has several; without `package`, that of "
-             "this release is found"),
-    ] = ""  # fmt: skip
+    version: Annotated[str, Meta(description="kernel release (uname -r), where a source has several")] = ""
     directory: Annotated[str, Meta(description="a directory with vmlinuz, lib/modules/VERSION and config")] = ""
     monolithic: Annotated[bool, Meta(description="the kernel has no modules at all")] = False
     modules: Annotated[
@@ -155,6 +150,13 @@ class Microcode(Base, frozen=True):
     """Processor microcode in an early archive."""
 
     vendors: Annotated[tuple[Literal["intel", "amd"], ...], Meta(description="whose processors")] = ()
+
+
+class Firmware(Base, frozen=True):
+    """Firmware beside what the drivers of the image ask for; names and globs below /lib/firmware."""
+
+    include: Annotated[tuple[str, ...], Meta(description="files to take whichever drivers there are (globs)")] = ()
+    exclude: Annotated[tuple[str, ...], Meta(description="files to leave out (globs)")] = ()
 
 
 class File(Base, frozen=True):
@@ -266,6 +268,7 @@ class Recipe(Base, frozen=True):
     features: Annotated[dict[str, dict[str, Any]], Meta(description="options of the chosen features")] = {}
     compression: Compression = Compression()
     microcode: Microcode = Microcode()
+    firmware: Firmware = Firmware()
     root: Root = Root()
     cmdline: Annotated[tuple[str, ...], Meta(description="command line options of the kernel, one a string")] = ()
     access: Access = Access()

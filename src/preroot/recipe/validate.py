@@ -8,6 +8,7 @@ so what it refused is walked a second time, along the schema, to name the key, t
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from types import UnionType
 from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 
@@ -15,7 +16,7 @@ import msgspec
 
 from preroot.errors import RecipeError, nearest
 from preroot.recipe.merge import without_markers
-from preroot.recipe.toml import Key, dotted
+from preroot.recipe.toml import Key, dotted, parse, positions, read_text
 
 T = TypeVar("T")
 
@@ -32,6 +33,24 @@ def convert(data: dict[str, Any], kind: type[T], where: Callable[[Key], str]) ->
         return msgspec.convert(plain, kind)
     except msgspec.ValidationError as error:
         raise _blame(plain, kind, (), where) or RecipeError(f"{where(())}: {error}") from None
+
+
+def read_table(path: Path, kind: type[Any]) -> dict[str, Any]:
+    """Return the TOML file `path`, which must be a `kind` of its own, as plain data to be merged with others.
+
+    Raises RecipeError, naming file and line, for a file that is wrong.
+    """
+    text = read_text(path)
+    data = parse(text, str(path))
+
+    def where(key: Key) -> str:
+        lines = positions(text)
+        while key and key not in lines:
+            key = key[:-1]
+        return f"{path}:{lines[key]}" if key else str(path)
+
+    convert(data, kind, where)
+    return data
 
 
 def _accepts(value: Any, kind: Any) -> bool:

@@ -78,9 +78,8 @@ def find_kernels(files: Iterable[str]) -> tuple[KernelFiles, ...]:
     return tuple(kernels)
 
 
-def choose_kernel(kernels: Sequence[KernelFiles], version: str, where: str, hint: str = "") -> KernelFiles:
-    """Return the kernel of that version (''= the only one). `where` says what was looked through, for errors, and
-    `hint` what else can be done about a version that is not there.
+def choose_kernel(kernels: Sequence[KernelFiles], version: str, where: str) -> KernelFiles:
+    """Return the kernel of that version (''= the only one). `where` says what was looked through, for errors.
 
     Raises BuildError when there is none, when there are several and no version is given, or when the version is not
     among them.
@@ -95,7 +94,4 @@ def choose_kernel(kernels: Sequence[KernelFiles], version: str, where: str, hint
     for kernel in kernels:
         if kernel.version == version:
             return kernel
-    raise BuildError(
-        f"no kernel {version} in {where}; there is {', '.join(names)}",
-        "; ".join(filter(None, (nearest(version, names), hint))),
-    )
+    raise BuildError(f"no kernel {version} in {where}; there is {', '.join(names)}", nearest(version, names))

@@ -25,6 +25,7 @@ from preroot.tree.declare import (
     recipe_declarations,
 )
 from preroot.tree.entrypoints import feature_requests, recipe_requests
+from preroot.tree.firmware import is_about_firmware
 from preroot.tree.model import LeftOut, Reason, Tree
 from preroot.tree.modules import ModuleRequest
 from preroot.tree.pool import Pool
@@ -150,7 +151,7 @@ def _exceptions(given: PartInput) -> list[tuple[Exception_, str]]:
     declared = [(each, f"feature {chosen.name}") for chosen in given.chosen for each in chosen.content.exceptions]
     if given.is_default:
         declared += [(each, "the recipe") for each in given.recipe.exceptions]
-    return declared
+    return [each for each in declared if not is_about_firmware(each[0])]
 
 
 def _world(given: PartInput, pool: Pool) -> World:
