@@ -125,6 +125,13 @@ def test_candidates(prepared: DebArchive, key: Key, tmp_path: Path) -> None:
     }  # fmt: skip
 
 
+def test_names(prepared: DebArchive, key: Key, tmp_path: Path) -> None:
+    opened = source(prepared, key, tmp_path)
+    assert sorted(opened.names("e")) == ["either", "enemy", "extra"]
+    assert opened.names("nothing-like-it") == []
+    assert {"app", "base", "broken", "libapp++"} <= set(opened.names(""))
+
+
 def test_nothing_requested_is_nothing_resolved(prepared: DebArchive, key: Key, tmp_path: Path) -> None:
     assert source(prepared, key, tmp_path).resolve([], Silent()).packages == ()
 

@@ -47,7 +47,9 @@ CASES = {
     "distribution": Case(2, "debain", "debian", sets=("distribution.name=debain",)),
     "package": Case(1, "systemd-cryptsetupp", "systemd-cryptsetup", sets=('packages=["systemd-cryptsetupp"]',)),
     "module": Case(1, "module viritofs, wanted by the recipe", "virtiofs", options=("--kernel-module", "viritofs")),
-    "kernel": Case(1, "9.9.9", "", options=("--kernel", "9.9.9")),
+    "kernel": Case(1, "no kernel 9.9.9 in debian trixie", "the newest: 6.", options=("--kernel", "9.9.9")),
+    "kernel of a package": Case(1, "no kernel 9.9.9 in the packages", "without kernel.package", options=(
+        "--kernel", "9.9.9", "--set", "kernel.package=linux-image-cloud-amd64")),
     "taken file": Case(1, "usr/bin/nothing", "", sets=('take=["usr/bin/nothing"]',)),
     "source": Case(2, "my.toml:1: file[0].source", "", recipe='file = [{ path = "/x", source = "none" }]\n'),
     "mirror": Case(1, "127.0.0.1:1", "", sets=("distribution.mirror=http://127.0.0.1:1/",), options=("--update",)),

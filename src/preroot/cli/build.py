@@ -44,6 +44,7 @@ def build_command(
       preroot build --output out
       preroot build my.toml --locked
       preroot build --feature -btrfs --set compression.level=19
+      preroot build my.toml --kernel 6.12.117+deb13-amd64
       preroot build --kernel-module e1000e --kernel-module drivers/net/
     """
     from preroot.unchanged import remember

@@ -25,7 +25,9 @@ _RECIPE_OPTIONS = (
         shell_complete=feature_names,
         help="Add a feature to part base; -F refuses it.",
     ),
-    click.option("--kernel", default="", metavar="VERSION", help="Kernel release, where there are several."),
+    click.option(
+        "--kernel", default="", metavar="VERSION", help="Kernel release; its lock and image are named after it."
+    ),
     click.option("--kernel-module", "kernel_modules", multiple=True, metavar="M", help="Add a kernel module."),
     click.option(
         "--set",

@@ -17,7 +17,7 @@ from msgspec import structs
 
 from preroot.cache import default_cache
 from preroot.engine.building import BuildResult, make_directory, output_names, write_outputs
-from preroot.engine.locking import Chooser, Locked, find_lock, lock_path
+from preroot.engine.locking import Chooser, Locked, common_lock, find_lock, lock_path
 from preroot.engine.pinning import brought_up_to_date, changes, refuse, tool_changes
 from preroot.engine.planning import Planner, gather, unpacked
 from preroot.engine.workspace import Workspace, runtime_directories
@@ -33,6 +33,7 @@ from preroot.tree.model import Plan
 
 if TYPE_CHECKING:
     from preroot.engine.proving import BootOptions, BuiltImage, Proof
+    from preroot.packages.model import Lock
     from preroot.recipe.schema import Distribution
 
 __all__ = ["BuildResult", "Engine", "LockChange", "Overrides", "Workspace", "default_workspace"]
@@ -110,7 +111,7 @@ class Engine:
         if frozen:
             raise BuildError(f"--locked: {reason}", "preroot lock makes one")
         make_directory(path.parent)
-        kept = None if update else old
+        kept = None if update else old or self._common_lock(loaded, path)
         locked = chooser.resolve(self.source(loaded, chooser), kept, self.reporter)
         write_lock(path, locked.lock)
         return locked, tuple(lock_diff(old, locked.lock)) if old else ()
@@ -134,7 +135,12 @@ class Engine:
         old = find_lock(path)
         if old is not None and chooser.misfit(old) is None:
             return chooser.locked(old)
-        return chooser.resolve(self.source(loaded, chooser), old, self.reporter)
+        kept = old or self._common_lock(loaded, path)
+        return chooser.resolve(self.source(loaded, chooser), kept, self.reporter)
+
+    def _common_lock(self, loaded: LoadedRecipe, path: Path) -> Lock | None:
+        common = common_lock(path, loaded)
+        return find_lock(common) if common else None
 
     def plan(self, loaded: LoadedRecipe, locked: Locked) -> Plan:
         """Return every decision of the build. Raises BuildError with a line for each thing that is missing."""
@@ -146,7 +152,7 @@ class Engine:
             raise RecipeError("kernel.directory: kernels from a directory can't be used yet", "use kernel.package")
         source = self.source(loaded, Chooser(loaded, self.workspace.search))
         indexes = unpacked(locked.lock.packages, self.store, source, self.reporter)
-        gathered = gather(locked, indexes, loaded.recipe.kernel.version)
+        gathered = gather(locked, indexes, loaded.recipe.kernel)
         return Planner(loaded, locked, gathered, store=self.store, reporter=self.reporter)
 
     def build(self, loaded: LoadedRecipe, output: Path, *, frozen: bool = False) -> BuildResult:
@@ -166,7 +172,9 @@ class Engine:
         tools = planner.tools | codec_tools(part.codec for part in plan.parts if part.tree.entries)
         self._check_tools(locked.lock, tools, frozen=frozen)
         plan = structs.replace(plan, lock=structs.replace(plan.lock, tools=tools))
-        result = write_outputs(plan, output, self.store, tools=tools, threads=threads, reporter=self.reporter)
+        result = write_outputs(
+            plan, output, self.store, name=loaded.output_name, tools=tools, threads=threads, reporter=self.reporter
+        )
         if not frozen and plan.lock != locked.lock:
             write_lock(path, plan.lock)
         self.consulted = tuple(self._consulted(locked, path, result))

@@ -33,7 +33,7 @@ class BuildResult(Struct, frozen=True):
 
 
 def output_names(name: str, directory: Path) -> dict[str, Path]:
-    """Return where a build writes: `image`, `manifest`, `kernel`, by the recipe's name."""
+    """Return where a build writes: `image`, `manifest`, `kernel`, by its name (`LoadedRecipe.output_name`)."""
     return {
         "image": directory / f"{name}.initrd",
         "manifest": directory / f"{name}.manifest.json",
@@ -42,14 +42,15 @@ def output_names(name: str, directory: Path) -> dict[str, Path]:
 
 
 def write_outputs(
-    plan: Plan, directory: Path, store: Store, *, tools: Mapping[str, str], threads: int, reporter: Reporter
-) -> BuildResult:
-    """Write image, manifest and kernel of a plan into `directory`.
+    plan: Plan, directory: Path, store: Store, *, name: str, tools: Mapping[str, str], threads: int,
+    reporter: Reporter,
+) -> BuildResult:  # fmt: skip
+    """Write image, manifest and kernel of a plan into `directory`, named after `name`.
 
     The image is renamed into place before its manifest, and the manifest carries the image's digest: who finds the
     two apart after a crash can tell. Raises BuildError; each file then is as it was before.
     """
-    names = output_names(plan.name, directory)
+    names = output_names(name, directory)
     reader = ContentReader(store)
     kept = KeptParts(store, plan)
     written = write_image(plan, names["image"], reader, threads=threads, kept=kept, reporter=reporter)

@@ -13,7 +13,7 @@ import preroot
 from preroot.engine.parts import PartSpec, part_specs
 from preroot.engine.pinning import data_digests
 from preroot.engine.workspace import read_runtime
-from preroot.errors import RecipeError
+from preroot.errors import BuildError, RecipeError
 from preroot.facts.arch import arch
 from preroot.packages.lock import FORMAT as LOCK_FORMAT
 from preroot.packages.lock import fits, read_lock, request_digest
@@ -21,7 +21,14 @@ from preroot.packages.model import Lock, Resolution
 from preroot.packages.source import Source
 from preroot.progress import Reporter
 from preroot.recipe.conditions import Chosen, Facts
-from preroot.recipe.distributions import DistributionInfo, load_distribution, needed_in_images, requests_for
+from preroot.recipe.distributions import (
+    DistributionInfo,
+    kernel_package,
+    kernel_releases,
+    load_distribution,
+    needed_in_images,
+    requests_for,
+)
 from preroot.recipe.drivers import Driver, driver_files, load_drivers
 from preroot.recipe.library import Features
 from preroot.recipe.load import LoadedRecipe
@@ -53,9 +60,26 @@ class Locked(Struct, frozen=True):
 
 def lock_path(loaded: LoadedRecipe, output: Path, search: SearchPath) -> Path:
     """Return where the lock of a recipe lies: beside it, named like it; for a recipe that came with preroot or the
-    system, in the output directory."""
+    system, in the output directory.
+
+    A kernel that `--kernel` names has a lock of its own (see `common_lock`), unless the recipe names the package: it is
+    the same for all kernels then.
+    """
     ours = any(loaded.path.is_relative_to(directory) for directory in search.directories)
-    return (output / "preroot.lock") if ours else loaded.path.with_suffix(".lock")
+    path = (output / "preroot.lock") if ours else loaded.path.with_suffix(".lock")
+    own = loaded.kernel and not loaded.recipe.kernel.package
+    return path.with_name(f"{path.stem}-{loaded.kernel}.lock") if own else path
+
+
+def common_lock(path: Path, loaded: LoadedRecipe) -> Path | None:
+    """Return the recipe's own lock, where `path` is the one of a kernel that the command line names; else None.
+
+    Where a new one begins: all but the kernel then has the same versions in the images of all kernels.
+    """
+    own = f"-{loaded.kernel}.lock"
+    if not loaded.kernel or not path.name.endswith(own):
+        return None
+    return path.with_name(path.name.removesuffix(own) + ".lock")
 
 
 class Chooser:
@@ -104,9 +128,14 @@ class Chooser:
             found |= dict.fromkeys(requests_for((f"cap:microcode-{vendor}",), self.distribution, "[microcode]"))
         kernel = self.recipe.kernel
         if not kernel.directory:
-            found[kernel.package or self.distribution.kernel] = None
+            found[self.kernel_package()] = None
         found.update(dict.fromkeys(self.recipe.packages))
         return tuple(sorted(found))
+
+    def kernel_package(self) -> str:
+        """Return the package that the kernel is found through. Raises RecipeError where it can't be told."""
+        kernel = self.recipe.kernel
+        return kernel.package or kernel_package(kernel.version, self.distribution)
 
     def locked(self, lock: Lock) -> Locked:
         """Return the recipe with `lock`, features evaluated under its versions."""
@@ -132,7 +161,13 @@ class Chooser:
             now.source, now.name, now.release, now.arch,
         ):  # fmt: skip
             old = None  # versions of another archive can't be kept
-        candidates = source.candidates(_COMPARED)
+        given = self.recipe.kernel
+        by_release = bool(given.version) and not given.package and not given.directory
+        kernel = [self.kernel_package()] if by_release else []
+        candidates = source.candidates([*_COMPARED, *kernel])
+        for package in kernel:
+            if package not in candidates:
+                raise self._no_kernel(package, source)
         versions = dict(candidates) if old is None else {**candidates, **old.versions}
         chosen = self.choose(versions)
         requests = self.requests(chosen)
@@ -142,6 +177,15 @@ class Chooser:
         locked = self.locked(self._lock(resolution, requests, old))
         # features are evaluated under the versions that were resolved, so what they say is known only now
         return structs.replace(locked, lock=structs.replace(locked.lock, data=locked.data))
+
+    def _no_kernel(self, package: str, source: Source) -> BuildError:
+        """Return the error for a kernel release that the source has no package of."""
+        wanted, distribution = self.recipe.kernel.version, self.distribution
+        releases = kernel_releases(source.names(distribution.kernel_release.partition("{version}")[0]), distribution)
+        where = f"{distribution.name} {distribution.release} ({distribution.arch})"
+        return BuildError(
+            f"no kernel {wanted} in {where}: there is no package {package}", near_releases(wanted, releases)
+        )
 
     def _lock(self, resolution: Resolution, requests: Sequence[str], old: Lock | None) -> Lock:
         distribution = self.recipe.distribution
@@ -174,6 +218,22 @@ def _pinned(requests: Iterable[str], resolution: Resolution, old: Lock) -> list[
     pins = [f"{each.name}={kept[each.name].version}" for each in resolution.packages if each.name in kept]
     named = {pin.partition("=")[0] for pin in pins}
     return [*pins, *(request for request in requests if request not in named)]
+
+
+def near_releases(wanted: str, releases: Sequence[str]) -> str:
+    """Return a hint with those of the kernel releases that there are that may be meant: at most five."""
+    import difflib
+    import re
+
+    def age(release: str) -> list[int]:
+        return [int(number) for number in re.findall(r"\d+", release)]
+
+    begun = [each for each in releases if each.startswith(wanted)]
+    near = begun or difflib.get_close_matches(wanted, releases, n=5)
+    if near:
+        return f"near to it: {', '.join(near[:5])}"
+    newest = sorted(releases, key=age, reverse=True)[:5]
+    return f"the newest: {', '.join(newest)}" if newest else "name the kernel's package with kernel.package"
 
 
 def find_lock(path: Path) -> Lock | None:

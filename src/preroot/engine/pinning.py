@@ -24,7 +24,7 @@ from preroot.recipe.drivers import Driver
 #: What of a distribution decides which packages are asked for and where they come from, which is the request digest's
 #: and the packages' own part of the lock, or what is warned of.
 _NOT_SHAPING = ("consulted", "keyrings", "suites", "scripts", "capabilities", "programs", "files",
-                "unneeded", "components")  # fmt: skip
+                "unneeded", "components", "kernel_release")  # fmt: skip
 
 _WAY_OUT = "without --locked the build brings the lock up to date"
 

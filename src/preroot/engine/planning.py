@@ -18,6 +18,7 @@ from preroot.packages.source import Source
 from preroot.packages.store import Store
 from preroot.progress import Reporter
 from preroot.recipe.load import LoadedRecipe
+from preroot.recipe.schema import Kernel
 from preroot.tree.build import build_tree, plain_keymaps, subtract, without_compression
 from preroot.tree.closure.model import EMPTY_CLOSURE
 from preroot.tree.kernel import KernelFiles, choose_kernel, find_kernels
@@ -48,13 +49,14 @@ def unpacked(lock_packages: Sequence[Package], store: Store, source: Source, rep
     return [index for package in lock_packages if (index := indexes[package.sha256]) is not None]
 
 
-def gather(locked: Locked, indexes: Sequence[PackageIndex], version: str) -> Gathered:
+def gather(locked: Locked, indexes: Sequence[PackageIndex], kernel: Kernel) -> Gathered:
     """Make the pool of the lock's packages and find the kernel in it. Raises BuildError where there is none."""
     merged = dict(locked.distribution.merged)
     pool = Pool(list(zip(locked.lock.packages, indexes, strict=True)), merged)
     kernels = find_kernels(pool.paths())
-    kernel = choose_kernel(kernels, version, "the packages of the lock")
-    return Gathered(pool, kernel, merged, locked.distribution.library_directories)
+    hint = "without kernel.package, the package of that release is looked for" if kernel.package else ""
+    chosen = choose_kernel(kernels, kernel.version, "the packages of the lock", hint)
+    return Gathered(pool, chosen, merged, locked.distribution.library_directories)
 
 
 class Planner:

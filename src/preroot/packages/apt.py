@@ -57,6 +57,11 @@ class AptSource:
             found = _candidates(environment, tuple(requests.values()))
         return {name: found[request.lookup] for name, request in requests.items() if request.lookup in found}
 
+    def names(self, prefix: str) -> Sequence[str]:
+        """Return the packages whose names begin with `prefix` (see source.Source)."""
+        with self._configured((), Silent()) as environment:
+            return _names(environment, prefix)
+
     def resolve(self, requests: Sequence[str], reporter: Reporter) -> Resolution:
         """Return the exact packages for `requests` (see source.Source)."""
         parsed = tuple(apt_config.parse_request(request) for request in sorted(set(requests)))
@@ -231,9 +236,8 @@ class AptSource:
         return trust
 
     def _unknown(self, environment: Mapping[str, str], request: Request) -> BuildError:
-        output = run(["apt-cache", "pkgnames"], purpose="to list the known packages", env=environment)
         # names that start differently are no likely misspelling, and comparing all 60,000 takes seconds
-        known = [name for name in output.decode().split() if name[:2] == request.name[:2]]
+        known = _names(environment, request.name[:2])
         where = f"{self._distribution.name} {self._distribution.release} ({request.arch or self._distribution.arch})"
         components = ", ".join(self._distribution.components)
         hint = nearest(request.name, known) or f"the components looked in are {components}"
@@ -247,6 +251,11 @@ def _candidates(environment: Mapping[str, str], requests: Sequence[Request]) -> 
     argv = ["apt-cache", "policy", "--", *sorted({request.lookup for request in requests})]
     output = run(argv, purpose="to look up packages", env=environment, ok=(0, 100)).decode()
     return {match["name"]: match["version"] for match in _CANDIDATE.finditer(output) if match["version"] != "(none)"}
+
+
+def _names(environment: Mapping[str, str], prefix: str) -> list[str]:
+    output = run(["apt-cache", "pkgnames", "--", prefix], purpose="to list the known packages", env=environment)
+    return output.decode().split()
 
 
 def _solve(environment: Mapping[str, str], arguments: Sequence[str]) -> str:

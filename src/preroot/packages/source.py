@@ -23,6 +23,12 @@ class Source(Protocol):
         cannot be had.
         """
 
+    def names(self, prefix: str) -> Sequence[str]:
+        """Return the names of all packages that begin with `prefix` (may be empty), in no order.
+
+        Raises BuildError as `candidates` does.
+        """
+
     def resolve(self, requests: Sequence[str], reporter: Reporter) -> Resolution:
         """Return the exact packages for `requests` with everything that they depend on (recommendations left out).
 

@@ -6,7 +6,7 @@ The files are distributions/NAME.toml in the search path, with drop-ins NAME.tom
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Annotated, Any
@@ -34,6 +34,7 @@ class Architecture(Base, frozen=True):
     kernel: Annotated[str, Meta(description="package of the default kernel")]
     library_directories: Annotated[tuple[str, ...], Meta(description="built into ld.so, canonical, in its order")]
     merged: Annotated[dict[str, str], Meta(description="links of a merged /usr besides the common ones")] = {}
+    kernel_release: Annotated[str, Meta(description="instead of the common one")] = ""
 
 
 class Release(Packages, frozen=True):
@@ -54,6 +55,9 @@ class DistributionFile(Packages, frozen=True):
     ] = ()
     keyrings: Annotated[tuple[str, ...], Meta(description="files with the archive's keys, the best first")] = ()
     merged: Annotated[dict[str, str], Meta(description="links of a merged /usr")] = {}
+    kernel_release: Annotated[
+        str, Meta(description="package of the kernel with a given release (uname -r); {version} stands for that")
+    ] = ""
     preset_directories: Annotated[tuple[str, ...], Meta(description="where packages put systemd.preset(5) files")] = ()
     unneeded: Annotated[
         dict[str, str],
@@ -86,6 +90,8 @@ class DistributionInfo(Struct, frozen=True):
     keyrings: tuple[str, ...]
     #: package of the default kernel
     kernel: str
+    #: package of the kernel of a release, `{version}` stands for that; "" where no package is named by it
+    kernel_release: str
     #: links of a merged /usr: "bin" → "usr/bin"
     merged: dict[str, str]
     #: directories that ld.so searches without a cache, canonical
@@ -156,6 +162,7 @@ def _resolve(
         suites=tuple(suite.replace("{release}", names[0]) for suite in suites),
         keyrings=loaded.keyrings,
         kernel=at.kernel,
+        kernel_release=at.kernel_release or loaded.kernel_release,
         merged=loaded.merged | at.merged,
         library_directories=at.library_directories,
         preset_directories=loaded.preset_directories,
@@ -186,6 +193,40 @@ def requests_for(needs: Sequence[str], info: DistributionInfo, asker: str = "") 
             raise RecipeError(f"no package of {place} is known for {need}{by} in distributions/{info.name}.toml", hint)
         packages |= dict.fromkeys(here)
     return tuple(packages)
+
+
+def kernel_package(version: str, info: DistributionInfo) -> str:
+    """Return the package that the kernel is found through: that of the release `version`, '' for the default one.
+
+    Raises RecipeError where the distribution does not name packages by the kernel's release.
+    """
+    if not version:
+        return info.kernel
+    if "{version}" not in info.kernel_release:
+        raise RecipeError(
+            f"distributions/{info.name}.toml does not say which package has the kernel {version}",
+            "name it with kernel.package, or set kernel-release in a drop-in",
+        )
+    return info.kernel_release.replace("{version}", version)
+
+
+def kernel_releases(packages: Iterable[str], info: DistributionInfo) -> tuple[str, ...]:
+    """Return the kernel releases that have one of `packages` (names), sorted; the inverse of `kernel_package`.
+
+    Names that only go on where another one ends (`…-dbg`, `…-unsigned`) are variants of that package, not releases,
+    and a release begins with a digit: `linux-image-amd64` is none.
+    """
+    prefix, _, suffix = info.kernel_release.partition("{version}")
+    found = sorted(
+        name[len(prefix) : len(name) - len(suffix)]
+        for name in packages
+        if name.startswith(prefix) and name.endswith(suffix) and name[len(prefix) :][:1].isdigit()
+    )
+    releases: list[str] = []
+    for name in found:  # sorted, so that what a name goes on from is before it
+        if not any(name.startswith(f"{each}-") for each in releases):
+            releases.append(name)
+    return tuple(releases)
 
 
 def needed_in_images(name: str, requests: Sequence[str], info: DistributionInfo) -> bool:

@@ -93,6 +93,13 @@ class LoadedRecipe(Struct, frozen=True):
     base: Path
     #: the recipe's file
     path: Path
+    #: the release that `--kernel` names, '' without one: locks and images of several kernels then lie side by side
+    kernel: str = ""
+
+    @property
+    def output_name(self) -> str:
+        """Return what the files of a build are named after: the recipe's name, with the kernel of `--kernel`."""
+        return f"{self.recipe.name}-{self.kernel}" if self.kernel else self.recipe.name
 
     @property
     def origins(self) -> dict[str, Origin]:
@@ -134,7 +141,7 @@ def load_recipe(
     recipe = convert(data, Recipe, where)
     check(recipe, where)
     _check_local_files(recipe, base, where, consulted)
-    return LoadedRecipe(recipe, loaded_layers, consulted.paths, base, file)
+    return LoadedRecipe(recipe, loaded_layers, consulted.paths, base, file, overrides.kernel)
 
 
 def _locate(path: Path | None, search: SearchPath, consulted: Consulted) -> tuple[Path, tuple[Path, ...]]:

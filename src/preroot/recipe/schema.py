@@ -77,7 +77,12 @@ class Kernel(Base, frozen=True):
     package: Annotated[
         str, Meta(description="package that the kernel is found through; empty: the distribution's default")
     ] = ""
-    version: Annotated[str, Meta(description="kernel release (uname -r), where a source has several")] = ""
+    version: Annotated[
+        str,
+        Meta(pattern=r"^([A-Za-z0-9][A-Za-z0-9.+~_-]*)?(?!\n)$",
+             description="kernel release (uname -r): which one, where a source has several; without `package`, that of "
+             "this release is found"),
+    ] = ""  # fmt: skip
     directory: Annotated[str, Meta(description="a directory with vmlinuz, lib/modules/VERSION and config")] = ""
     monolithic: Annotated[bool, Meta(description="the kernel has no modules at all")] = False
     modules: Annotated[

@@ -78,8 +78,9 @@ def find_kernels(files: Iterable[str]) -> tuple[KernelFiles, ...]:
     return tuple(kernels)
 
 
-def choose_kernel(kernels: Sequence[KernelFiles], version: str, where: str) -> KernelFiles:
-    """Return the kernel of that version (''= the only one). `where` says what was looked through, for errors.
+def choose_kernel(kernels: Sequence[KernelFiles], version: str, where: str, hint: str = "") -> KernelFiles:
+    """Return the kernel of that version (''= the only one). `where` says what was looked through, for errors, and
+    `hint` what else can be done about a version that is not there.
 
     Raises BuildError when there is none, when there are several and no version is given, or when the version is not
     among them.
@@ -94,4 +95,7 @@ def choose_kernel(kernels: Sequence[KernelFiles], version: str, where: str) -> K
     for kernel in kernels:
         if kernel.version == version:
             return kernel
-    raise BuildError(f"no kernel {version} in {where}; there is {', '.join(names)}", nearest(version, names))
+    raise BuildError(
+        f"no kernel {version} in {where}; there is {', '.join(names)}",
+        "; ".join(filter(None, (nearest(version, names), hint))),
+    )
