@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """The nothing-changed check: was exactly this command run before, and is all as it was? Standard library only.
 
-After a build, everything that decided about it is noted by path, size, time and inode: recipes, drop-ins, features
+After a build, everything that decided about it is noted by path, times and inode: recipes, drop-ins, features
 (those that do not exist included, for one that appears is a change), preroot's own files, lock and outputs. The next
 run of the same command compares these and is done in a few milliseconds, before anything heavy is imported.
 """
@@ -18,6 +18,7 @@ from pathlib import Path
 _VARIABLES = ("PREROOT_CACHE", "XDG_CACHE_HOME", "HOME")
 _PACKAGE = Path(__file__).resolve().parent
 
+#: No size among it: that of a secret is told nowhere, and no file changes without its ctime.
 Stamp = tuple[int, int, int, int] | None
 
 
@@ -28,12 +29,12 @@ def stamp_path(cache: Path, arguments: Sequence[str]) -> Path:
 
 
 def stamp(path: str) -> Stamp:
-    """Return size, time, inode and mode of a file or directory, None where there is none."""
+    """Return mtime, ctime, inode and mode of a file or directory, None where there is none."""
     try:
         found = os.stat(path)  # noqa: PTH116  pathlib's costs five times as much, and there are 200 of these
     except OSError:
         return None
-    return (found.st_size, found.st_mtime_ns, found.st_ino, found.st_mode)
+    return (found.st_mtime_ns, found.st_ctime_ns, found.st_ino, found.st_mode)
 
 
 def own_files() -> list[str]:

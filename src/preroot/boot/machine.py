@@ -344,6 +344,7 @@ def join_initrds(initrds: tuple[str, ...], joined: Path) -> str:
     """
     if len(initrds) < 2:
         return initrds[0] if initrds else ""
+    joined.touch(mode=0o600)  # there may be a secret in one of them
     with joined.open("wb") as out:
         for initrd in initrds:
             out.write(Path(initrd).read_bytes())

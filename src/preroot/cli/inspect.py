@@ -105,15 +105,19 @@ def _text(name: str) -> str:
 def diff_command(context: click.Context, /, *, before: Path, after: Path, exit_code: bool, as_json: bool) -> None:
     """Show the differences between two images: what the kernel makes of them is compared, not how they are packed.
 
+    Of the secrets of an image with its manifest beside it, it is told that they differ, and nothing else.
+
     \b
     Examples:
       preroot diff old/preroot.initrd new/preroot.initrd
       preroot diff /boot/initrd.img out/preroot.initrd | less
     """
+    from preroot.engine.building import secrets_of
     from preroot.inspect.archive import read_file
     from preroot.inspect.diff import diff, paths_of_archive
 
-    found = diff(paths_of_archive(read_file(before)), paths_of_archive(read_file(after)))
+    one, other = (paths_of_archive(read_file(image)) for image in (before, after))
+    found = diff(one, other, secrets_of(before) | secrets_of(after))
     if as_json:
         print_json(_diff_data(found))
     else:

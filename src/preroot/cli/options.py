@@ -29,6 +29,7 @@ _RECIPE_OPTIONS = (
         "--kernel", default="", metavar="VERSION", help="Kernel release; its lock and image are named after it."
     ),
     click.option("--kernel-module", "kernel_modules", multiple=True, metavar="M", help="Add a kernel module."),
+    click.option("--allow-secrets", is_flag=True, help="Allow secrets in an image that is meant to be signed."),
     click.option(
         "--set",
         "sets",
@@ -57,8 +58,11 @@ def recipe_options(command: _F) -> _F:
 
 def overrides_from(options: dict[str, Any]) -> Overrides:
     """Take the recipe options out of a command's arguments and return them as overrides."""
+    sets = list(options.pop("sets"))
+    if options.pop("allow_secrets"):
+        sets.append("signing.allow-secrets=true")
     return Overrides(
-        set=tuple(options.pop("sets")),
+        set=tuple(sets),
         features=tuple(options.pop("features")),
         kernel=options.pop("kernel"),
         kernel_modules=tuple(options.pop("kernel_modules")),

@@ -102,6 +102,17 @@ def read_manifest(path: Path) -> Manifest:
         raise BuildError(f"cannot read the manifest {path}: {error.strerror}") from None
 
 
+def secrets_of(image: Path) -> frozenset[str]:
+    """Return the paths of an image's secrets, by the manifest beside it; none where there is no such manifest.
+
+    Raises BuildError for a manifest that can't be read.
+    """
+    path = output_names(image.stem, image.parent)["manifest"]
+    if not path.is_file():
+        return frozenset()
+    return frozenset(entry.path for part in read_manifest(path).parts for entry in part.entries if entry.secret)
+
+
 def write_file(path: Path, data: bytes, *, secret: bool) -> None:
     """Write a whole file aside and rename it into place; one that is the same already is left alone."""
     if not secret and path.is_file() and path.stat().st_size == len(data) and path.read_bytes() == data:

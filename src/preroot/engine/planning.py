@@ -11,6 +11,7 @@ from preroot.engine.contents import PackageContents
 from preroot.engine.locking import Locked
 from preroot.engine.modules import ModulesPlanner
 from preroot.engine.parts import PartSpec
+from preroot.engine.secrets import with_checked_secrets
 from preroot.errors import BuildError
 from preroot.facts.arch import arch
 from preroot.packages.model import Lock, Package, PackageIndex
@@ -94,12 +95,13 @@ class Planner:
             warnings = modules.warnings
         trees["microcode"] = self._plan_microcode()
         parts = tuple(self._part(spec, trees) for spec in self.locked.specs if spec.name in trees)
-        return Plan(
+        plan = Plan(
             name=self.recipe.name, layout=self.recipe.layout, parts=parts, kernel=kernel_plan,
             lock=self._lock(planned.values()), cmdline=self.recipe.cmdline, left_out=tuple(left_out),
             warnings=(*warnings, *self._script_warnings(parts)),
             secret=any(part.secret for part in planned.values()),
         )  # fmt: skip
+        return with_checked_secrets(plan, self.loaded)
 
     def _part(self, spec: PartSpec, trees: Mapping[str, Tree]) -> PartPlan:
         features = tuple(each.name for each in self.locked.chosen.get(spec.name, ()))

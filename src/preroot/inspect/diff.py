@@ -3,10 +3,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from hashlib import sha256
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from preroot.image.manifest import Manifest
 from preroot.inspect.archive import Archive
@@ -70,20 +70,28 @@ def paths_of_manifest(manifest: Manifest) -> dict[str, ImagePath]:
     }  # fmt: skip
 
 
-def diff(before: Mapping[str, ImagePath], after: Mapping[str, ImagePath]) -> ImageDiff:
-    """Compare two images."""
+def diff(
+    before: Mapping[str, ImagePath], after: Mapping[str, ImagePath], secrets: Collection[str] = ()
+) -> ImageDiff:  # fmt: skip
+    """Compare two images. Of the paths in `secrets` it is told that they differ: their size and digest are left out."""
     changed = []
     for path in sorted(before.keys() & after.keys()):
         what = _differences(before[path], after[path])
+        if path in secrets:
+            what = tuple(each for each in what if each != "size")
         if what:
-            changed.append(Change(path, what, before[path], after[path]))
+            changed.append(Change(path, what, *(_told(path, side[path], secrets) for side in (before, after))))
     return ImageDiff(
-        added=tuple((path, after[path]) for path in sorted(after.keys() - before.keys())),
-        removed=tuple((path, before[path]) for path in sorted(before.keys() - after.keys())),
+        added=tuple((path, _told(path, after[path], secrets)) for path in sorted(after.keys() - before.keys())),
+        removed=tuple((path, _told(path, before[path], secrets)) for path in sorted(before.keys() - after.keys())),
         changed=tuple(changed),
-        size_before=sum(path.size for path in before.values()),
-        size_after=sum(path.size for path in after.values()),
+        size_before=sum(each.size for path, each in before.items() if path not in secrets),
+        size_after=sum(each.size for path, each in after.items() if path not in secrets),
     )
+
+
+def _told(path: str, of: ImagePath, secrets: Collection[str]) -> ImagePath:
+    return structs.replace(of, size=0, sha256="") if path in secrets else of
 
 
 def _differences(one: ImagePath, other: ImagePath) -> tuple[str, ...]:

@@ -88,6 +88,9 @@ def _check_contents(recipe: Recipe, where: Where) -> None:
             raise _error(where, key, " has both content and source", "give one of them")
         if source == "":
             raise _error(where, (*key, "source"), " is empty", "name a file")
+        if source is not None and any(character in source for character in "\n\0"):
+            # not repeated: somebody may have written the secret itself
+            raise _error(where, (*key, "source"), " is no path: it has a line break or NUL", "name a file")
     for number, unit in enumerate(recipe.unit):
         if not _UNIT_NAME.fullmatch(unit.name):
             hint = "for example hello.service, see systemd.unit(5)"

@@ -11,6 +11,7 @@ from msgspec import Struct
 
 from preroot.errors import RecipeError, nearest
 from preroot.recipe.features import Content, Feature, Modules, Option, Take, Variant, When
+from preroot.recipe.secrets import holds_secret
 
 
 class Facts(Struct, frozen=True):
@@ -182,7 +183,8 @@ def complete_options(name: str, feature: Feature, given: dict[str, Any], where: 
             raise RecipeError(f"{where}feature {name!r} has no option {key!r}", hint)
         problem = misfit(feature.options[key], value)
         if problem:
-            shown = f"features.{name}.{key} is {value!r}"
+            hidden = feature.options[key].secret or holds_secret((key,), value)
+            shown = f"features.{name}.{key} is {'not valid' if hidden else repr(value)}"
             raise RecipeError(f"{where}{shown}: it must be {problem}", feature.options[key].help)
     return {key: given.get(key, default_of(option)) for key, option in feature.options.items()}
 

@@ -17,6 +17,8 @@ class Option(Base, frozen=True):
     default: Any = None
     choices: tuple[str, ...] = ()
     help: str = ""
+    #: its value is never shown, and a generated file that has it is a secret itself
+    secret: bool = False
 
 
 class Take(Base, frozen=True):

@@ -9,10 +9,11 @@ from typing import Any
 
 from preroot.errors import RecipeError, nearest
 from preroot.recipe.conditions import compare, content_fields, misfit, replaceable
-from preroot.recipe.features import Feature
+from preroot.recipe.features import Feature, Option
 from preroot.recipe.merge import merge
 from preroot.recipe.search import SEARCH_PATH, Consulted, SearchPath, drop_ins, find, is_masked, toml_names
-from preroot.recipe.template import NAMES, names_in
+from preroot.recipe.secrets import SECRET_WORDS, is_secret_key
+from preroot.recipe.template import NAMES, names_in, uses_secret
 from preroot.recipe.toml import Key, dotted, parse, positions, read_text
 from preroot.recipe.validate import convert
 
@@ -113,6 +114,7 @@ def check_feature(name: str, feature: Feature, where: Callable[[Key], str]) -> N
             raise RecipeError(f"{where(at)}: {dotted(at)} is a choice without choices", "add choices = […]")
         if option.type == "choice" and option.default is None:
             raise RecipeError(f"{where(at)}: {dotted(at)} is a choice without a default", "add default = …")
+        _check_secret(key, option, where)
         problem = misfit(option, option.default) if option.default is not None else ""
         if problem:
             raise RecipeError(f"{where(at)}: the default of {dotted(at)} is {option.default!r}: it must be {problem}")
@@ -141,6 +143,17 @@ def check_feature(name: str, feature: Feature, where: Callable[[Key], str]) -> N
         _check_generated(feature, variant, at, where)
 
 
+def _check_secret(key: str, option: Option, where: Callable[[Key], str]) -> None:
+    """Raise RecipeError where an option's name and what it says of itself do not agree: values are hidden by name."""
+    at: Key = ("options", key)
+    if option.secret != is_secret_key(key):
+        words = ", ".join(SECRET_WORDS)
+        text = "is a secret, and its name does not say so" if option.secret else "has the name of a secret and is none"
+        raise RecipeError(f"{where(at)}: {dotted(at)} {text}", f"secrets have one of {words} in their names")
+    if option.secret and (option.type != "string" or option.default):
+        raise RecipeError(f"{where(at)}: {dotted(at)} is a secret: it must be a string without a default")
+
+
 def _check_needs(needs: tuple[str, ...], key: Key, where: Callable[[Key], str]) -> None:
     for number, need in enumerate(needs):
         kind, colon, rest = need.partition(":")
@@ -158,3 +171,13 @@ def _check_generated(feature: Feature, content: Any, at: Key, where: Callable[[K
             if name not in known:
                 hint = nearest(name, known) or "known: " + ", ".join(known)
                 raise RecipeError(f"{where((*key, 'content'))}: unknown name {{{{{name}}}}} in a template", hint)
+        if uses_secret(generated.content or "") and int(generated.mode, 8) & 0o077:
+            raise RecipeError(f"{where((*key, 'mode'))}: {dotted(key)} has a secret inside, and others may read it",
+                              'mode = "0600"')  # fmt: skip
+    shown = [("link", each.path + each.target) for each in content.link]
+    shown += [("directory", each) for each in content.directory]
+    shown += [("generate", each.path) for each in content.generate]
+    for table, template in shown:
+        if uses_secret(template):
+            raise RecipeError(f"{where((*at, table))}: {dotted((*at, table))} shows a secret in a path",
+                              "only the content of a generated file may have one")  # fmt: skip

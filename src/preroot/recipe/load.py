@@ -18,6 +18,7 @@ from preroot.errors import RecipeError, nearest
 from preroot.recipe.merge import MORE, merge
 from preroot.recipe.schema import Recipe
 from preroot.recipe.search import SEARCH_PATH, Consulted, SearchPath, drop_ins, find, stack, toml_names
+from preroot.recipe.secrets import HIDDEN, holds_secret
 from preroot.recipe.toml import Key, dotted, parse, positions, quoted, read_text
 from preroot.recipe.validate import convert
 
@@ -200,7 +201,7 @@ def _set_layer(text: str) -> Layer:
     key_text, value_text = key_text.strip(), value_text.strip()
     if not equals or not key_text or "\n" in key_text or "#" in key_text:
         raise RecipeError(
-            f"command line --set {_printable(text)}: not KEY=VALUE", "for example --set kernel.version=6.12.1"
+            f"command line --set {_key_of(text)}: not KEY=VALUE", "for example --set kernel.version=6.12.1"
         )
     option = f"--set {_printable(key_text)}"
     try:
@@ -222,6 +223,14 @@ def _set_layer(text: str) -> Layer:
         except RecipeError as error:
             first = first or error
     raise first or RecipeError(f"command line {option}: not a value")
+
+
+def _key_of(text: str) -> str:
+    """Return what may be the key of something that is no KEY=VALUE: the rest may be a secret."""
+    import re
+
+    key = re.match(r"[\w.\"-]+", text)
+    return key[0] + "…" if key and key[0] != text else _printable(text)
 
 
 def _printable(text: str) -> str:
@@ -320,8 +329,8 @@ def explain(loaded: LoadedRecipe) -> list[tuple[str, str, str]]:
 def _shown(key: Key, value: Any) -> str:
     import re
 
-    if key[-1] == "password-hash" and value:
-        return '"(secret)"'
+    if value and holds_secret(key, value):
+        return quoted(HIDDEN)
     if isinstance(value, str):
         return quoted(re.sub(r"//[^/@\s]+@", "//…@", value))
     if isinstance(value, bool):

@@ -260,6 +260,13 @@ class Verity(Base, frozen=True):
     ] = "restart"
 
 
+class Signing(Base, frozen=True):
+    """Whether the image is meant to be signed: who can read a signed image is nobody's to choose."""
+
+    intended: Annotated[bool, Meta(description="the image is meant to be signed: secrets inside are an error")] = False
+    allow_secrets: Annotated[bool, Meta(description="build it with secrets inside nevertheless")] = False
+
+
 class Recipe(Base, frozen=True):
     """Everything that a user can ask for; the defaults are the built-in recipe's."""
 
@@ -279,6 +286,7 @@ class Recipe(Base, frozen=True):
     access: Access = Access()
     failure: Failure = Failure()
     verity: Verity = Verity()
+    signing: Signing = Signing()
     modprobe: Modprobe = Modprobe()
     packages: Annotated[tuple[str, ...], Meta(description="more packages, from which `take` or features draw")] = ()
     take: Annotated[

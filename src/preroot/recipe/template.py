@@ -11,6 +11,7 @@ import msgspec
 
 from preroot.errors import RecipeError, nearest
 from preroot.recipe.schema import Recipe
+from preroot.recipe.secrets import is_secret_key
 
 _PLACE = re.compile(r"\{\{(.*?)\}\}", re.S)
 
@@ -26,6 +27,11 @@ NAMES = (
 def names_in(template: str) -> tuple[str, ...]:
     """Return the names that `template` uses, in their order."""
     return tuple(name.strip() for name in _PLACE.findall(template))
+
+
+def uses_secret(template: str) -> bool:
+    """Return whether `template` shows the value of an option that is a secret."""
+    return any(name.startswith("option.") and is_secret_key(name) for name in names_in(template))
 
 
 def render(template: str, values: Mapping[str, str], where: str = "") -> str:

@@ -16,6 +16,7 @@ import msgspec
 
 from preroot.errors import RecipeError, nearest
 from preroot.recipe.merge import without_markers
+from preroot.recipe.secrets import holds_secret
 from preroot.recipe.toml import Key, dotted, parse, positions, read_text
 
 T = TypeVar("T")
@@ -99,8 +100,8 @@ def _blame_table(
 
 def _misfit(value: Any, kind: Any, key: Key, where: Callable[[Key], str]) -> RecipeError:
     # a secret is not repeated on the terminal or in a log
-    is_secret = bool(key) and str(key[-1]).startswith("password")
-    message = f"{where(key)}: {dotted(key)} is {'not valid' if is_secret else show(value)}: it must be {wanted(kind)}"
+    shown = "not valid" if holds_secret(key, value) else show(value)
+    message = f"{where(key)}: {dotted(key)} is {shown}: it must be {wanted(kind)}"
     plain = bare(kind)
     hint = nearest(value, get_args(plain)) if get_origin(plain) is Literal and isinstance(value, str) else ""
     return RecipeError(message, hint)

@@ -80,7 +80,7 @@ def declared_entry(declaration: Declaration, extra: tuple[Reason, ...], names: N
     data = declaration.data or b""
     if declaration.hidden:
         held = BytesContent(data, secret=True)
-        return Entry(declaration.path, "file", declaration.mode, size=len(data), content=held, **common)  # type: ignore[arg-type]
+        return Entry(declaration.path, "file", declaration.mode, content=held, **common)  # type: ignore[arg-type]
     return Entry(
         declaration.path, "file", declaration.mode, size=len(data), sha256=digest(data), content=BytesContent(data),
         **common,  # type: ignore[arg-type]

@@ -10,9 +10,10 @@ from msgspec import Struct
 
 from preroot.errors import RecipeError
 from preroot.packages.learn import learn
-from preroot.packages.model import Unit
+from preroot.packages.model import UdevRules, Unit
 from preroot.recipe.conditions import Chosen
 from preroot.recipe.schema import Node, Recipe
+from preroot.recipe.template import uses_secret
 from preroot.tree.closure.units import expand, find_unit, specifiers
 from preroot.tree.model import Reason
 from preroot.tree.modules import module_options
@@ -32,7 +33,7 @@ class Declaration(Struct, frozen=True):
     data: bytes | None = None
     #: path of a secret's file, read only when the image is written
     secret: str = ""
-    #: `data` holds a secret (a password's hash)
+    #: `data` holds a secret (a password's hash, an option that is one)
     hidden: bool = False
     #: type, major and minor number of a device node
     device: tuple[str, int, int] | None = None
@@ -88,10 +89,18 @@ def feature_declarations(
         else:
             data = fill(file.content or "").lstrip("\n").encode()
         reason = Reason("feature", chosen.name, f"replaces {file.replaces}" if file.replaces else "generated")
-        mode = int(file.mode, 8)
-        found.append(
-            Declaration(pool.canonical(fill(file.path)), owner, reason, mode, file.owner, file.group, data=data)
-        )
+        hidden = uses_secret(file.content or "")
+        declaration = Declaration(
+            pool.canonical(fill(file.path)), owner, reason, int(file.mode, 8), file.owner, file.group, data=data,
+            hidden=hidden,
+        )  # fmt: skip
+        if hidden and isinstance(declaration.declared().learnt, Unit | UdevRules):
+            # what a unit runs is told as the reason for what it runs
+            raise RecipeError(
+                f"{owner}: {file.path} has a secret inside, and units and udev rules are no place for one",
+                "write it to a file of its own that they read (LoadCredential=, EnvironmentFile=)",
+            )
+        found.append(declaration)
     return found
 
 

@@ -65,6 +65,9 @@ class BytesContent(Struct, frozen=True):
     data: bytes
     secret: bool = False
 
+    def __repr__(self) -> str:
+        return "BytesContent((secret))" if self.secret else f"BytesContent({self.data!r})"
+
 
 class FileContent(Struct, frozen=True):
     """Content of a file of the recipe; `secret` content is read only when the image is written."""
@@ -88,6 +91,7 @@ class Entry(Struct, frozen=True):
     #: `package=version`, `feature NAME`, `recipe`, or `preroot`
     owner: str
     reasons: tuple[Reason, ...]
+    #: of a file that is no secret, as is its digest
     size: int = 0
     sha256: str = ""
     #: of a symlink
