@@ -293,6 +293,8 @@ def test_refused_command_lines(world: World, overrides: dict[str, Any], message:
         ("access.password-hash = 12345", "here/r.toml:1: access.password-hash is not valid: it must be a string"),
         ("[kernel]\npackage = 'a'\ndirectory = '.'", "here/r.toml:3: kernel.directory and kernel.package exclude each"),
         ("[kernel]\nmonolithic = true\nadd-modules = ['a']", "here/r.toml:3: kernel.add-modules is not empty, but"),
+        ("[microcode]\nvendors = ['amd']\ncpus = ['06-5e-03', 'fam19h']", "here/r.toml:3: microcode.cpus[1] has fam1"),
+        ("microcode.cpus = ['06-5E-03']", "here/r.toml:1: microcode.cpus[0] is '06-5E-03': it must be "),
     ],
 )  # fmt: skip
 def test_refused_recipes(world: World, text: str, message: str) -> None:

@@ -3,14 +3,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 
 from msgspec import Struct
 
 from preroot.engine.contents import PackageContents
 from preroot.engine.locking import Locked
 from preroot.errors import BuildError
-from preroot.recipe.distributions import DistributionInfo, component_of, package_of
+from preroot.recipe.distributions import package_of, where_to_find
 from preroot.recipe.schema import Recipe
 from preroot.tree.build import package_entry, without_compression
 from preroot.tree.firmware import (
@@ -46,7 +46,9 @@ def plan_firmware(
     locked_names = {package.name for package in contents.pool.packages}
 
     def where(name: str) -> str:
-        return _where(name, info, recipe, locked_names)
+        path = f"{FIRMWARE}/{name}"
+        there = package_of(path, info) in locked_names  # it is in the lock, and has no such file
+        return "" if there else where_to_find(path, info, recipe.distribution.components)
 
     chosen = select_firmware(asked, contents.pool, version, rules, where)
     if chosen.problems:
@@ -74,12 +76,3 @@ def _rules(recipe: Recipe, locked: Locked, contents: PackageContents) -> Firmwar
         exclude_paths=tuple(contents.pool.canonical(each) for each in recipe.exclude),
         exceptions=tuple((each, owner) for each, owner in declared if is_about_firmware(each)),
     )
-
-
-def _where(name: str, info: DistributionInfo, recipe: Recipe, locked: Collection[str]) -> str:
-    """Return the package beside the lock's that has a firmware file, with its component where the recipe lacks that."""
-    package = package_of(f"{FIRMWARE}/{name}", info)
-    package = "" if package in locked else package
-    component = component_of(package, info) if package else ""
-    foreign = component and component not in recipe.distribution.components
-    return f"{package} (component {component})" if foreign else package

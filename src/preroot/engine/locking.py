@@ -15,6 +15,7 @@ from preroot.engine.pinning import data_digests
 from preroot.engine.workspace import read_runtime
 from preroot.errors import BuildError, RecipeError
 from preroot.facts.arch import arch
+from preroot.facts.microcode import vendors_of
 from preroot.packages.lock import FORMAT as LOCK_FORMAT
 from preroot.packages.lock import fits, read_lock, request_digest
 from preroot.packages.model import Lock, Resolution
@@ -23,6 +24,7 @@ from preroot.progress import Reporter
 from preroot.recipe.conditions import Chosen, Facts
 from preroot.recipe.distributions import (
     DistributionInfo,
+    component_of,
     kernel_package,
     kernel_releases,
     load_distribution,
@@ -124,7 +126,7 @@ class Chooser:
         found: dict[str, None] = {}
         for feature in (each for group in chosen.values() for each in group):
             found |= dict.fromkeys(requests_for(feature.content.needs, self.distribution, feature.name))
-        for vendor in self.recipe.microcode.vendors:
+        for vendor in vendors_of(self.recipe.microcode.vendors, self.recipe.microcode.cpus):
             found |= dict.fromkeys(requests_for((f"cap:microcode-{vendor}",), self.distribution, "[microcode]"))
         kernel = self.recipe.kernel
         if not kernel.directory:
@@ -171,7 +173,10 @@ class Chooser:
         versions = dict(candidates) if old is None else {**candidates, **old.versions}
         chosen = self.choose(versions)
         requests = self.requests(chosen)
-        resolution = source.resolve(requests, reporter)
+        try:
+            resolution = source.resolve(requests, reporter)
+        except BuildError as error:
+            raise self._explained(error, requests) from error
         if old is not None:
             resolution = source.resolve(_pinned(requests, resolution, old), reporter)
         locked = self.locked(self._lock(resolution, requests, old))
@@ -186,6 +191,16 @@ class Chooser:
         return BuildError(
             f"no kernel {wanted} in {where}: there is no package {package}", near_releases(wanted, releases)
         )
+
+    def _explained(self, error: BuildError, requests: Iterable[str]) -> BuildError:
+        """Return a source's error, with the component that a package which it does not know is in as the way out."""
+        have = self.recipe.distribution.components
+        for name in requests:
+            component = component_of(name, self.distribution)
+            if component and component not in have and f"unknown package {name!r}" in error.message:
+                names = ", ".join(f'"{each}"' for each in (*have, component))
+                return BuildError(error.message, f"it is in the component {component}: components = [{names}]")
+        return error
 
     def _lock(self, resolution: Resolution, requests: Sequence[str], old: Lock | None) -> Lock:
         distribution = self.recipe.distribution

@@ -9,6 +9,7 @@ from msgspec import Struct, structs
 
 from preroot.engine.contents import PackageContents
 from preroot.engine.locking import Locked
+from preroot.engine.microcode import microcode_entries
 from preroot.engine.modules import ModulesPlanner
 from preroot.engine.parts import PartSpec
 from preroot.engine.secrets import with_checked_secrets
@@ -23,7 +24,6 @@ from preroot.recipe.schema import Kernel
 from preroot.tree.build import build_tree, plain_keymaps, subtract, without_compression
 from preroot.tree.closure.model import EMPTY_CLOSURE
 from preroot.tree.kernel import KernelFiles, choose_kernel, find_kernels
-from preroot.tree.microcode import microcode_entries
 from preroot.tree.model import PartPlan, Plan, Tree
 from preroot.tree.plan import GROUP_MASTER, PASSWD_MASTER, SYSUSERS, PartInput, PlannedPart, plan_part
 from preroot.tree.pool import Pool
@@ -176,6 +176,5 @@ class Planner:
         return {name: (self.loaded.base / name).read_bytes() for name in (*files, *units) if name is not None}
 
     def _plan_microcode(self) -> Tree:
-        wished = self.recipe.microcode.vendors
-        entries = microcode_entries(wished, self.pool, self.contents.read_plain, self.locked.distribution.arch)
+        entries = microcode_entries(self.recipe, self.locked, self.contents)
         return build_tree(EMPTY_CLOSURE, (), entries, self.pool, NO_NAMES)

@@ -28,6 +28,7 @@ def check(recipe: Recipe, where: Where) -> None:
     _check_contents(recipe, where)
     _check_duplicates(recipe, where)
     _check_kernel(recipe, where)
+    _check_microcode(recipe, where)
     _check_single_lines(recipe, where)
     _check_levels(recipe.compression, ("compression",), where)
     for name, part in recipe.part.items():
@@ -126,6 +127,15 @@ def _check_kernel(recipe: Recipe, where: Where) -> None:
     if kernel.monolithic and kernel.add_modules:
         text = " is not empty, but the kernel is monolithic"
         raise _error(where, ("kernel", "add-modules"), text, "remove kernel.monolithic or kernel.add-modules")
+
+
+def _check_microcode(recipe: Recipe, where: Where) -> None:
+    """Refuse processors of a vendor that is taken whole."""
+    for number, cpu in enumerate(recipe.microcode.cpus):
+        vendor = "amd" if cpu.startswith("fam") else "intel"
+        if vendor in recipe.microcode.vendors:
+            text = f" has {cpu}, and microcode.vendors takes all of {vendor}"
+            raise _error(where, ("microcode", "cpus", number), text, "leave one of them out")
 
 
 def _check_single_lines(recipe: Recipe, where: Where) -> None:

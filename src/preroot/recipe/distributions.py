@@ -6,7 +6,7 @@ The files are distributions/NAME.toml in the search path, with drop-ins NAME.tom
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Annotated, Any
@@ -241,6 +241,13 @@ def needed_in_images(name: str, requests: Sequence[str], info: DistributionInfo)
 def package_of(path: str, info: DistributionInfo) -> str:
     """Return the package that has a canonical path, '' where that is not known."""
     return next((each for each in (_on(each, info.arch) for each in _packages_for(f"file:{path}", info)) if each), "")
+
+
+def where_to_find(path: str, info: DistributionInfo, components: Collection[str]) -> str:
+    """Return the package that has a path, with its component where that is not among `components`; '' if not known."""
+    package = package_of(path, info)
+    component = component_of(package, info) if package else ""
+    return f"{package} (component {component})" if component and component not in components else package
 
 
 def component_of(package: str, info: DistributionInfo) -> str:

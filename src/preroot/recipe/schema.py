@@ -37,6 +37,12 @@ AccountText = Annotated[str, Meta(pattern=r"^[^:\n]*(?!\n)$", description="one l
 PartName = Annotated[str, Meta(description="part that it goes into; empty: the first that has a shell of its own")]
 Owner = Annotated[str, Meta(description="name of the user that owns it")]
 OwnerGroup = Annotated[str, Meta(description="name of the group that owns it")]
+#: what facts/microcode.py reads
+Processor = Annotated[
+    str,
+    Meta(pattern=r"^([0-9a-f]{2}-[0-9a-f]{2}(-[0-9a-f]{2})?|fam[0-9a-f]{2}h(-[0-9a-f]{2}(-[0-9a-f]{2})?)?)(?!\n)$",
+         description="a processor: 06-5e-03, fam19h or fam19h-21-00"),
+]  # fmt: skip
 ImagePath = Annotated[str, Meta(min_length=1, description="a path in the image, with or without the leading slash")]
 
 
@@ -154,7 +160,14 @@ class Failure(Base, frozen=True):
 class Microcode(Base, frozen=True):
     """Processor microcode in an early archive."""
 
-    vendors: Annotated[tuple[Literal["intel", "amd"], ...], Meta(description="whose processors")] = ()
+    vendors: Annotated[
+        tuple[Literal["intel", "amd"], ...], Meta(description="whose processors, all that there is microcode for")
+    ] = ()
+    cpus: Annotated[
+        tuple[Processor, ...],
+        Meta(description="only these processors: `06-5e-03` (Intel family-model-stepping), `fam19h` or `fam19h-21-00` "
+             "(AMD), in hexadecimal; without stepping or model, all of them"),
+    ] = ()  # fmt: skip
 
 
 class Firmware(Base, frozen=True):
