@@ -22,8 +22,6 @@ from preroot.boot.machine import DiskSpec
 from preroot.boot.platforms import Bus
 from preroot.boot.scenario import BootResult, Expect, Scenario, prove
 from preroot.engine import Engine, Overrides, Workspace
-from preroot.engine.locking import Chooser
-from preroot.engine.realroot import DEBIAN_ROOT, distribution_root
 from preroot.facts.arch import arch as architecture
 
 #: The recipe of an image in short: release, architecture, kernel package, and values to `--set`.
@@ -99,10 +97,8 @@ class Lab:
             loaded = engine.load(None, overrides)
 
             def entries() -> list[stage.DiskEntry]:
-                return distribution_root(
-                    loaded.recipe.distribution, DEBIAN_ROOT, identity=identity, root_device=f"UUID={uuid}",
-                    workspace=self.workspace, store=engine.store, reporter=engine.reporter,
-                    source=engine.source(loaded, Chooser(loaded, self.workspace.search)),
+                return engine.distribution_root(
+                    loaded.recipe.distribution, identity=identity, root_device=f"UUID={uuid}"
                 )  # fmt: skip
 
             path = make_disk(recipe, {identity: entries}, self.session / "disks")

@@ -118,7 +118,7 @@ def image(request: pytest.FixtureRequest, engine: Engine, debian_lock: LockMaker
     release, architecture, sets = request.param
     values = (f"distribution.release={release}", f"distribution.arch={architecture}", *sets)
     loaded = engine.load(None, Overrides(set=values))
-    locked, _ = engine.lock(loaded, debian_lock(release, architecture, *sets))
+    locked = engine.lock(loaded, debian_lock(release, architecture, *sets))
     return Image(engine.plan(loaded, locked), engine), architecture
 
 
@@ -271,7 +271,7 @@ def accounts(image: Image) -> Iterator[str]:
 def test_a_hole_in_an_image_is_seen(engine: Engine, debian_lock: LockMaker) -> None:
     """Each look finds what is taken out of an image that was whole."""
     loaded = engine.load(None, Overrides(set=("distribution.release=trixie", "distribution.arch=amd64")))
-    locked, _ = engine.lock(loaded, debian_lock("trixie", "amd64"))
+    locked = engine.lock(loaded, debian_lock("trixie", "amd64"))
     plan = engine.plan(loaded, locked)
 
     def without(*paths: str) -> Image:

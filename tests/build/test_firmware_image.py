@@ -17,7 +17,7 @@ KERNEL = "kernel.package=linux-image-amd64"
 def plan(engine: Engine, debian_lock: LockMaker, lock: tuple[str, ...], *sets: str) -> Plan:
     """Return the plan of the built-in recipe; `lock` are the values that decide about packages."""
     loaded = engine.load(None, Overrides(set=(*lock, *sets)))
-    locked, _ = engine.lock(loaded, debian_lock("trixie", "amd64", *lock))
+    locked = engine.lock(loaded, debian_lock("trixie", "amd64", *lock))
     return engine.plan(loaded, locked)
 
 

@@ -35,7 +35,7 @@ def cloud_kernels(engine: Engine, release: str = "trixie") -> list[str]:
     """Return the releases of Debian's cloud kernels, the newest first."""
     loaded = engine.load(None, Overrides(set=(f"distribution.release={release}",)))
     chooser = Chooser(loaded, engine.workspace.search)
-    releases = kernel_releases(engine.source(loaded, chooser).names("linux-image-"), chooser.distribution)
+    releases = kernel_releases(engine.source(loaded.recipe.distribution).names("linux-image-"), chooser.distribution)
     cloud = [each for each in releases if each.endswith("-cloud-amd64")]
     return sorted(cloud, key=lambda each: [int(part) for part in re.findall(r"\d+", each)], reverse=True)
 
@@ -68,15 +68,14 @@ def test_a_new_lock_keeps_what_the_recipe_s_own_has(engine: Engine, recipe: Path
     """Only the kernel differs: the base part of all kernels is the same. So old versions stay in the new lock."""
     newest = cloud_kernels(engine)[0]
     common = tmp_path / "small.lock"
-    locked, _ = engine.lock(engine.load(recipe), common)
+    locked = engine.lock(engine.load(recipe), common)
     asked: list[Any] = []
 
     class Recorder:
         """The real source, with a note of what it is asked for."""
 
         def __init__(self) -> None:
-            loaded = engine.load(recipe)
-            self.real = engine.source(loaded, Chooser(loaded, engine.workspace.search))
+            self.real = engine.source(engine.load(recipe).recipe.distribution)
 
         def __getattr__(self, name: str) -> Any:
             return getattr(self.real, name)

@@ -19,7 +19,7 @@ UNIT = "usr/lib/systemd/system/preroot-keymap.service"
 def entries(engine: Engine, debian_lock: LockMaker, release: str, *sets: str) -> dict[str, Entry]:
     values = (f"distribution.release={release}", FEATURE, *sets)
     loaded = engine.load(None, Overrides(set=values))
-    locked, _ = engine.lock(loaded, debian_lock(release, "amd64", FEATURE))
+    locked = engine.lock(loaded, debian_lock(release, "amd64", FEATURE))
     plan = engine.plan(loaded, locked)
     return {path: entry for part in plan.parts for path, entry in part.tree.entries.items()}
 

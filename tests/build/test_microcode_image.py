@@ -19,7 +19,7 @@ BOTH = (NON_FREE, 'microcode.vendors=["amd", "intel"]')
 
 def archive(engine: Engine, lock: Path, *sets: str) -> dict[str, bytes]:
     loaded = engine.load(None, Overrides(set=sets))
-    locked, _ = engine.lock(loaded, lock)
+    locked = engine.lock(loaded, lock)
     (part,) = [each for each in engine.plan(loaded, locked).parts if each.name == "microcode"]
     assert part.codec == "none"
     entries = {path.rpartition("/")[2]: entry for path, entry in part.tree.entries.items() if entry.type == "file"}

@@ -72,7 +72,7 @@ def planned(engine: Engine, where: Path, text: str) -> Plan:
     recipe = where / "own.toml"
     recipe.write_text(text)
     loaded = engine.load(recipe)
-    return engine.plan(loaded, engine.locked(loaded, engine.lock_path(loaded, where)))
+    return engine.plan(loaded, engine.lock(loaded, engine.lock_path(loaded, where), write=False))
 
 
 def base(plan: Plan) -> dict[str, Entry]:

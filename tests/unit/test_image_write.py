@@ -72,9 +72,9 @@ def test_an_image_with_a_secret_is_for_its_owner_alone(tmp_path: Path) -> None:
     assert (tmp_path / "t").stat().st_mode & 0o7777 == 0o600
     archive = read_file(tmp_path / "t")
     assert archive.read(archive.effective()["key"]) == b"geheim"
-    text = encode(make_manifest(what, written, {})).decode()
+    text = encode(make_manifest(what, written)).decode()
     assert sha256(b"geheim").hexdigest() not in text
-    (seen,) = make_manifest(what, written, {}).parts[0].entries
+    (seen,) = make_manifest(what, written).parts[0].entries
     assert (seen.path, seen.mode, seen.size, seen.uid, seen.secret) == ("key", "0600", 0, 0, True)
     before = tree_digest(what.parts[0].tree)
     (tmp_path / "key").write_bytes(b"anders")
@@ -179,15 +179,17 @@ def test_different_trees_have_different_digests(one: Tree, other_tree: Tree) -> 
 def test_the_manifest(tmp_path: Path) -> None:
     reasons = (Reason("needed", "usr/bin/x", "libx.so"),)
     base = part("base", tree(file("usr/bin/x", b"x"), file("usr/lib/libx.so", b"l", 0o755, reasons)), "zstd")
-    what = plan(base, config=ALL)
-    manifest = make_manifest(what, write(what, tmp_path / "t"), {"libzstd": "1"})
+    lock = msgspec.structs.replace(LOCK, tools={"libzstd": "1", "kmod": "2"})
+    what = msgspec.structs.replace(plan(base, config=ALL), lock=lock)
+    manifest = make_manifest(what, write(what, tmp_path / "t"))
     data = encode(manifest)
     assert decode(data, "m") == manifest
-    assert data == encode(make_manifest(what, write(what, tmp_path / "elsewhere"), {"libzstd": "1"}))
+    assert data == encode(make_manifest(what, write(what, tmp_path / "elsewhere")))
+    assert list(manifest.tools.items()) == [("kmod", "2"), ("libzstd", "1")]
     library = manifest.parts[0].entries[-1]
     assert (library.path, library.mode, library.size, library.reasons) == ("usr/lib/libx.so", "0755", 1, reasons)
     assert library.sha256 == sha256(b"l").hexdigest()
-    assert manifest.lock_digest == lock_digest(LOCK)
+    assert manifest.lock_digest == lock_digest(lock)
     assert manifest.image_sha256 == sha256((tmp_path / "t").read_bytes()).hexdigest()
 
 
@@ -199,7 +201,7 @@ def test_what_is_no_manifest(data: bytes) -> None:
 
 def test_a_manifest_of_another_format(tmp_path: Path) -> None:
     what = plan(part("base", BASE))
-    manifest = msgspec.structs.replace(make_manifest(what, write(what, tmp_path / "t"), {}), format=99)
+    manifest = msgspec.structs.replace(make_manifest(what, write(what, tmp_path / "t")), format=99)
     assert isinstance(manifest, Manifest)
     with pytest.raises(BuildError, match="format 99"):
         decode(encode(manifest), "m")

@@ -113,7 +113,7 @@ def test_the_shortest_of_several_ways_is_taken() -> None:
 
 def manifest_of(content: Tree) -> Manifest:
     written = WrittenImage("t", 1, "0", (WrittenPart("base", 0, 1, 1),))
-    return make_manifest(plan(part("base", content)), written, {})
+    return make_manifest(plan(part("base", content)), written)
 
 
 def test_a_manifest_says_the_same_as_its_plan() -> None:

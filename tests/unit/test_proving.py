@@ -30,7 +30,7 @@ def image(tmp_path: Path) -> Path:
     """A built image with manifest and kernel beside it."""
     what = plan(part("base", CONTENT))
     path = tmp_path / "t.initrd"
-    manifest = make_manifest(what, write_image(what, path, ContentReader()), {})
+    manifest = make_manifest(what, write_image(what, path, ContentReader()))
     path.with_name("t.manifest.json").write_bytes(encode(manifest))
     path.with_name("t.vmlinuz").write_bytes(b"kernel")
     return path

@@ -16,7 +16,7 @@ from preroot.errors import BuildError
 
 if TYPE_CHECKING:
     from preroot.boot.platforms import Bus
-    from preroot.engine.proving import BootOptions, BuiltImage, Proof
+    from preroot.engine.proving import BootOptions, Proof
 
 #: where the context keeps what stands behind `--`
 _CMDLINE = "preroot.cmdline"
@@ -78,7 +78,7 @@ def boot_command(
         if what is not None and what.suffix != ".toml" and what.is_file():
             if overrides != Overrides() or output is not None:
                 raise click.UsageError(f"{what} is built already: options that change a recipe have no effect on it")
-            proof = _boot_image(engine, what, how)
+            proof = engine.boot(what, how)
         else:
             proof = _boot_recipe(engine, what, overrides, output=output, how=how, stack=stack)
     if plot is not None:
@@ -92,26 +92,17 @@ def boot_command(
         raise failure(proof)
 
 
-def _boot_image(engine: Engine, image: Path, how: BootOptions) -> Proof:
-    from preroot.engine.proving import read_built
-
-    return engine.boot(read_built(image), how)
-
-
 def _boot_recipe(
     engine: Engine, recipe: Path | None, overrides: Overrides, *, output: Path | None, how: BootOptions,
     stack: ExitStack,
 ) -> Proof:  # fmt: skip
     import tempfile
 
-    from preroot.engine.proving import read_built
-
     loaded = engine.load(recipe, overrides)
     if output is None:
         output = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="preroot-boot-")))
     result = engine.build(loaded, output)
-    built: BuiltImage = read_built(result.image)
-    return engine.boot(built, how, loaded.recipe.distribution)
+    return engine.boot(result.image, how, loaded.recipe.distribution)
 
 
 def _as_data(proof: Proof) -> dict[str, object]:

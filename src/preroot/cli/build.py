@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+from msgspec import structs
 
 from preroot.cli.options import (
     json_option,
@@ -56,12 +57,14 @@ def build_command(
         _show(result, quiet=quiet, as_json=as_json)
         said = "" if quiet or as_json else f"{result.image}: nothing has changed\n"
         if not as_json:
-            remember(engine.workspace.cache, arguments, engine.consulted, said)
+            remember(engine.workspace.cache, arguments, result.consulted, said)
 
 
 def _show(result: BuildResult, *, quiet: bool, as_json: bool) -> None:
     if as_json:
-        print_json(_without_traces(result) if result.secret else result)
+        data = structs.asdict(_without_traces(result) if result.secret else result)
+        del data["consulted"]  # some two hundred paths: for programs that call the engine
+        print_json(data)
     elif not quiet:
         parts = ", ".join(f"{part.name} {megabytes(part.size)}" for part in result.parts)
         say(f"{result.image}: {megabytes(result.size)} ({parts})")
@@ -72,8 +75,6 @@ def _show(result: BuildResult, *, quiet: bool, as_json: bool) -> None:
 
 def _without_traces(result: BuildResult) -> BuildResult:
     """Return the result without what tells of a secret inside: who knows all else could try secrets on a digest."""
-    from msgspec import structs
-
     return structs.replace(
         result, sha256="", parts=tuple(structs.replace(part, uncompressed=0) for part in result.parts)
     )

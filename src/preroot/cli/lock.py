@@ -42,11 +42,11 @@ def lock_command(recipe: Path | None, output: Path, update: bool, quiet: bool, a
     with Engine(reporter=reporter_for(quiet=quiet, json=as_json)) as engine:
         loaded = engine.load(recipe, overrides)
         path = engine.lock_path(loaded, output)
-        locked, changes = engine.lock(loaded, path, update=update)
+        locked = engine.lock(loaded, path, update=update)
         if as_json:
-            print_json({"lock": path, "packages": len(locked.lock.packages), "changes": changes})
+            print_json({"lock": path, "packages": len(locked.lock.packages), "changes": locked.changes})
         elif not quiet:
             say(f"{path}: {len(locked.lock.packages)} packages")
-            rows = [(name, before or "(new)", "→", after or "(gone)") for name, before, after in changes]
+            rows = [(name, before or "(new)", "→", after or "(gone)") for name, before, after in locked.changes]
             if rows:
                 say(table(rows))

@@ -43,7 +43,7 @@ def plan_command(recipe: Path | None, output: Path, quiet: bool, as_json: bool, 
     views = {name: options.pop(name) for name in ("show_values", "left_out", "size")}
     with Engine(reporter=reporter_for(quiet=quiet, json=as_json)) as engine:
         loaded = engine.load(recipe, overrides_from(options))
-        plan = engine.plan(loaded, engine.locked(loaded, engine.lock_path(loaded, output)))
+        plan = engine.plan(loaded, engine.lock(loaded, engine.lock_path(loaded, output), write=False))
     if as_json:
         print_json(_as_data(plan, loaded))
         return

@@ -77,7 +77,7 @@ def why_command(
     else:
         with Engine(reporter=reporter_for(quiet=quiet, json=as_json)) as engine:
             loaded = engine.load(recipe, overrides)
-            plan = engine.plan(loaded, engine.locked(loaded, engine.lock_path(loaded, output)))
+            plan = engine.plan(loaded, engine.lock(loaded, engine.lock_path(loaded, output), write=False))
         index, where = index_of_plan(plan), f"the image of {loaded.path}"
     found = why(index, lookup(index, words[-1], where))
     if as_json:

@@ -1,45 +1,69 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """recipe → facts → lock → plan → tree → image → proof: the public API that command line, tests and others call.
 
->>> engine = Engine()
->>> loaded = engine.load(Path("my.toml"))
->>> result = engine.build(loaded, Path("out"))
+>>> with Engine() as engine:
+...     recipe = engine.load("my.toml")
+...     result = engine.build(recipe, Path("out"))
+
+What `__all__` names is the API (docs/library.md); all else in preroot may change with any version. Nothing in it
+prints, ends the process, changes its directory or its signal handlers, or keeps state outside its objects.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from importlib import import_module
+from os import PathLike
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from msgspec import structs
 
 from preroot.cache import default_cache
-from preroot.engine.building import BuildResult, make_directory, output_names, write_outputs
-from preroot.engine.locking import Chooser, Locked, common_lock, find_lock, lock_path
+from preroot.engine.building import BuildResult, make_directory, output_names, read_manifest, write_outputs
+from preroot.engine.checks import Check, Problem, checked
+from preroot.engine.locking import Chooser, LockChange, Locked, common_lock, find_lock, lock_path
 from preroot.engine.pinning import brought_up_to_date, changes, refuse, tool_changes
 from preroot.engine.planning import Planner, gather, unpacked
-from preroot.engine.workspace import Workspace, runtime_directories
-from preroot.errors import BuildError, RecipeError
+from preroot.engine.workspace import Workspace, runtime_directories, source_of
+from preroot.errors import BuildError, PrerootError, RecipeError
 from preroot.image.compress import codec_tools
+from preroot.image.content import ContentReader
 from preroot.packages.lock import lock_diff, write_lock
-from preroot.packages.model import Lock
-from preroot.packages.source import Source, open_source
+from preroot.packages.model import Lock, Package, Resolution
+from preroot.packages.source import Source
 from preroot.packages.store import GcResult, Store
-from preroot.progress import Reporter, Silent
-from preroot.recipe.load import NO_OVERRIDES, LoadedRecipe, Overrides, load_recipe
-from preroot.tree.model import Plan
+from preroot.progress import Reporter, Silent, Step
+from preroot.recipe.distributions import DistributionInfo
+from preroot.recipe.load import NO_OVERRIDES, LoadedRecipe, Overrides, load_data, load_recipe
+from preroot.recipe.schema import Distribution, Recipe
+from preroot.tree.model import Entry, KernelPlan, PartPlan, Plan
 
 if TYPE_CHECKING:
-    from preroot.engine.proving import BootOptions, BuiltImage, Proof
-    from preroot.packages.model import Lock
-    from preroot.recipe.schema import Distribution
+    from preroot.boot.stage import DiskEntry
+    from preroot.engine.proving import BootOptions, Proof
+    from preroot.packages.deb import read_package
 
-__all__ = ["BuildResult", "Engine", "LockChange", "Overrides", "Workspace", "default_workspace"]
+#: Names that are imported when they are first used: name → module. Starting is a part of the figures.
+_LATER = {
+    "BootOptions": "preroot.engine.proving",
+    "Proof": "preroot.engine.proving",
+    "read_package": "preroot.packages.deb",
+}
 
-#: (package, version before, version now); '' for one that was not there
-LockChange = tuple[str, str, str]
+__all__ = [
+    "BootOptions", "BuildError", "BuildResult", "Check", "Distribution", "Engine", "Entry", "KernelPlan",
+    "LoadedRecipe", "Lock", "LockChange", "Locked", "Overrides", "Package", "PartPlan", "Plan", "PrerootError",
+    "Problem", "Proof", "Recipe", "RecipeError", "Reporter", "Resolution", "Silent", "Source", "Step", "Workspace",
+    "default_workspace", "read_manifest", "read_package",
+]  # fmt: skip
+
+
+def __getattr__(name: str) -> Any:
+    if name in _LATER:
+        return getattr(import_module(_LATER[name]), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def default_workspace() -> Workspace:
@@ -50,19 +74,22 @@ def default_workspace() -> Workspace:
 class Engine:
     """Everything that preroot does, over one workspace. A context manager: it holds files of the store open.
 
-    Arguments: the workspace (None: this user's), who is told of progress (None: nobody), and a source to take
-    packages from instead of the one that a recipe names.
+    Several engines may work in one workspace at once, in processes and in threads; so may one engine in several threads
+    if what it was given may: reporter, source and checks.
+
+    Arguments: the workspace (None: this user's), who is told of progress (None: nobody), a source to take packages
+    from instead of the one that a recipe names, and checks, which see each plan before anything is written.
     """
 
     def __init__(
-        self, workspace: Workspace | None = None, reporter: Reporter | None = None, source: Source | None = None
-    ) -> None:
+        self, workspace: Workspace | None = None, reporter: Reporter | None = None, source: Source | None = None, *,
+        checks: Sequence[Check] = (),
+    ) -> None:  # fmt: skip
         self.workspace = workspace or default_workspace()
         self.reporter: Reporter = reporter or Silent()
         self.store = Store(self.workspace.store)
+        self.checks = tuple(checks)
         self._source = source
-        #: files that the last plan was made from, for the nothing-changed check
-        self.consulted: tuple[Path, ...] = ()
 
     def __enter__(self) -> Engine:
         return self
@@ -72,31 +99,36 @@ class Engine:
     ) -> None:
         self.store.close()
 
-    def load(self, path: Path | None = None, overrides: Overrides = NO_OVERRIDES) -> LoadedRecipe:
-        """Return the recipe `path` (a file or a name; None: the built-in one) with what the command line sets.
+    def load(
+        self, recipe: str | PathLike[str] | Mapping[str, Any] | Recipe | None = None,
+        overrides: Overrides = NO_OVERRIDES, *, base: Path | None = None,
+    ) -> LoadedRecipe:  # fmt: skip
+        """Return a recipe with what `overrides` set, over the layers of the search path.
 
-        Raises RecipeError naming file and line.
+        `recipe` is a file, the name of one in the search path, None for the built-in one, or data: a mapping as TOML
+        would be read, or a Recipe, whose defaults count as not set. Relative paths in data start from `base` (None:
+        the current directory). Raises RecipeError naming file and line, or the key.
         """
-        return load_recipe(path, overrides, self.workspace.search)
+        if isinstance(recipe, Mapping | Recipe):
+            return load_data(recipe, overrides, self.workspace.search, base)
+        return load_recipe(None if recipe is None else Path(recipe), overrides, self.workspace.search)
 
-    def source(self, loaded: LoadedRecipe, chooser: Chooser) -> Source:
-        """Return the source that the recipe's packages come from."""
-        if self._source is not None:
-            return self._source
-        info = chooser.distribution
-        return open_source(
-            loaded.recipe.distribution, default_suites=info.suites, keyring_candidates=info.keyrings,
-            cache=self.workspace.cache,
-        )  # fmt: skip
+    def source(self, distribution: Distribution, info: DistributionInfo | None = None) -> Source:
+        """Return the source of a distribution's packages: the engine's own, or the one that the table asks for.
+
+        `info` is what is known of the distribution, where that has been read. Raises RecipeError for an unknown one.
+        """
+        return self._source or source_of(distribution, self.workspace, info)
 
     def lock(
-        self, loaded: LoadedRecipe, path: Path, *, update: bool = False, frozen: bool = False
-    ) -> tuple[Locked, tuple[LockChange, ...]]:
-        """Return the recipe with a lock that fits it, and what changed in the lock at `path`.
+        self, loaded: LoadedRecipe, path: Path, *, update: bool = False, frozen: bool = False, write: bool = True
+    ) -> Locked:
+        """Return the recipe with a lock that fits it, and in `changes` what is other than in the lock at `path`.
 
         The packages of a lock that fits are used as they are; what else it pins is brought up to date where preroot
         or its features have changed since. One that does not fit keeps the versions of the packages that it has; with
-        `update` all are resolved anew. `frozen`: nothing is resolved or written, BuildError where that is needed.
+        `update` all are resolved anew. What is new is written to `path` unless `write` is False. `frozen`: nothing is
+        resolved or written, BuildError where that is needed.
         """
         chooser = Chooser(loaded, self.workspace.search)
         try:
@@ -107,21 +139,23 @@ class Engine:
             old = None  # --update is the way out of a damaged one
         reason = f"there is no lock at {path}" if old is None else chooser.misfit(old)
         if old is not None and reason is None and not update:
-            return self._fitting(chooser.locked(old), path, frozen=frozen), ()
+            return self._fitting(chooser.locked(old), path, frozen=frozen, write=write)
         if frozen:
             raise BuildError(f"--locked: {reason}", "preroot lock makes one")
-        make_directory(path.parent)
-        kept = None if update else old or self._common_lock(loaded, path)
-        locked = chooser.resolve(self.source(loaded, chooser), kept, self.reporter)
-        write_lock(path, locked.lock)
-        return locked, tuple(lock_diff(old, locked.lock)) if old else ()
+        if write:
+            make_directory(path.parent)
+        source = self.source(loaded.recipe.distribution, chooser.distribution)
+        locked = chooser.resolve(source, None if update else old or self._common_lock(loaded, path), self.reporter)
+        if write:
+            write_lock(path, locked.lock)
+        return structs.replace(locked, changes=tuple(lock_diff(old, locked.lock))) if old else locked
 
-    def _fitting(self, locked: Locked, path: Path, *, frozen: bool) -> Locked:
+    def _fitting(self, locked: Locked, path: Path, *, frozen: bool, write: bool) -> Locked:
         """Return a recipe whose lock fits, with what else the lock pins as it is now."""
         found = tuple(changes(locked.lock, locked.data))
         if frozen:
             refuse(found)
-        if not found:
+        if not found or not write:
             return locked
         for change in found:
             self.reporter.note(f"{change}; the lock has been brought up to date")
@@ -129,56 +163,63 @@ class Engine:
         write_lock(path, lock)
         return structs.replace(locked, lock=lock)
 
-    def locked(self, loaded: LoadedRecipe, path: Path) -> Locked:
-        """Return the recipe with the lock at `path`, or with a fresh, unwritten one where that does not fit."""
-        chooser = Chooser(loaded, self.workspace.search)
-        old = find_lock(path)
-        if old is not None and chooser.misfit(old) is None:
-            return chooser.locked(old)
-        kept = old or self._common_lock(loaded, path)
-        return chooser.resolve(self.source(loaded, chooser), kept, self.reporter)
-
     def _common_lock(self, loaded: LoadedRecipe, path: Path) -> Lock | None:
         common = common_lock(path, loaded)
         return find_lock(common) if common else None
 
     def plan(self, loaded: LoadedRecipe, locked: Locked) -> Plan:
-        """Return every decision of the build. Raises BuildError with a line for each thing that is missing."""
-        return self.planner(loaded, locked).plan()
+        """Return every decision of the build; nothing is written but the store, which has the packages afterwards.
 
-    def planner(self, loaded: LoadedRecipe, locked: Locked) -> Planner:
-        """Return the planner of a recipe: its packages are in the store afterwards."""
+        Raises BuildError with a line for each thing that is missing, or that a check found.
+        """
         if loaded.recipe.kernel.directory:
             raise RecipeError("kernel.directory: kernels from a directory can't be used yet", "use kernel.package")
-        source = self.source(loaded, Chooser(loaded, self.workspace.search))
+        source = self.source(loaded.recipe.distribution, locked.distribution)
         indexes = unpacked(locked.lock.packages, self.store, source, self.reporter)
         gathered = gather(locked, indexes, loaded.recipe.kernel)
-        return Planner(loaded, locked, gathered, store=self.store, reporter=self.reporter)
+        plan = Planner(loaded, locked, gathered, store=self.store, reporter=self.reporter).plan()
+        # The manifest names the lock's digest, so what the lock is completed with comes before anything is written.
+        tools = plan.lock.tools | codec_tools(part.codec for part in plan.parts if part.tree.entries)
+        return checked(structs.replace(plan, lock=structs.replace(plan.lock, tools=tools)), self.checks)
 
-    def build(self, loaded: LoadedRecipe, output: Path, *, frozen: bool = False) -> BuildResult:
-        """Build the recipe's image into `output`, with manifest, kernel and lock.
+    def read(self, entry: Entry) -> bytes:
+        """Return the content of a file of a plan; that of a secret comes from the file that the recipe names.
 
-        Raises BuildError; whatever was in `output` then stays as it was.
+        Raises BuildError where it can't be read any more.
+        """
+        return ContentReader(self.store).read(entry)
+
+    def write(self, plan: Plan, output: Path, *, name: str = "", threads: int = 0) -> BuildResult:
+        """Write image, manifest and kernel of a plan into the directory `output`; the lock (`plan.lock`) is not.
+
+        The files are named after `name` ('': the recipe's name). `threads` is the number of compression threads (0:
+        all processors); it decides no byte. Raises BuildError; whatever was in `output` then stays as it was.
         """
         make_directory(output)
-        path = self.lock_path(loaded, output)
-        locked, _ = self.lock(loaded, path, frozen=frozen)
-        planner = self.planner(loaded, locked)
-        plan = planner.plan()
+        return write_outputs(
+            plan, output, self.store, name=name or plan.name, threads=threads, reporter=self.reporter
+        )  # fmt: skip
+
+    def build(
+        self, loaded: LoadedRecipe, output: Path, *, lock: Path | None = None, frozen: bool = False
+    ) -> BuildResult:
+        """Build the recipe's image into the directory `output`, with manifest and kernel: `lock`, `plan` and `write`.
+
+        The lock lies at `lock` (None: see `lock_path`); with `frozen` it is used as it is. Raises BuildError; whatever
+        was in `output` then stays as it was.
+        """
+        make_directory(output)
+        path = lock or self.lock_path(loaded, output)
+        locked = self.lock(loaded, path, frozen=frozen)
+        plan = self.plan(loaded, locked)
         for warning in plan.warnings:
             self.reporter.warn(warning)
+        self._check_tools(locked.lock, plan.lock.tools, frozen=frozen)
         threads = loaded.recipe.compression.threads
-        # The manifest names the lock's digest, so what the lock is completed with comes first.
-        tools = planner.tools | codec_tools(part.codec for part in plan.parts if part.tree.entries)
-        self._check_tools(locked.lock, tools, frozen=frozen)
-        plan = structs.replace(plan, lock=structs.replace(plan.lock, tools=tools))
-        result = write_outputs(
-            plan, output, self.store, name=loaded.output_name, tools=tools, threads=threads, reporter=self.reporter
-        )
-        if not frozen and plan.lock != locked.lock:
+        result = self.write(plan, output, name=loaded.output_name, threads=threads)
+        if not frozen and plan.lock != locked.lock:  # numbers of users, versions of tools
             write_lock(path, plan.lock)
-        self.consulted = tuple(self._consulted(locked, path, result))
-        return result
+        return structs.replace(result, consulted=tuple(self._consulted(locked, path, result)))
 
     def _check_tools(self, lock: Lock, tools: Mapping[str, str], *, frozen: bool) -> None:
         """Tell which tools have other versions than in the lock; raise BuildError for them if it is frozen."""
@@ -193,16 +234,35 @@ class Engine:
         for change in found:
             self.reporter.note(f"{change}; the lock has been brought up to date")
 
-    def boot(self, built: BuiltImage, options: BootOptions, distribution: Distribution | None = None) -> Proof:
-        """Boot a built image (`proving.read_built`) against a root made for it, and return what was seen.
+    def boot(
+        self, image: Path, options: BootOptions | None = None, distribution: Distribution | None = None
+    ) -> Proof:  # fmt: skip
+        """Boot a built image, with kernel and manifest beside it, against a root made for it; return what was seen.
 
-        `distribution` is the recipe's, where there is one; arguments and errors: `proving.prove_image`.
+        `distribution` (None: the manifest's, from this host's mirror) says where the root's programs come from. A
+        root that was not reached is no exception: see Proof.problems. Raises BuildError where no machine could be
+        started or the image is not whole, RecipeError for a root that there is not.
         """
-        from preroot.engine.proving import prove_image
+        from preroot.engine.proving import BootOptions, prove_image, read_built
 
         return prove_image(
-            built, options, workspace=self.workspace, store=self.store, reporter=self.reporter,
-            distribution=distribution, source=self._source,
+            read_built(image), options or BootOptions(), workspace=self.workspace, store=self.store,
+            reporter=self.reporter, distribution=distribution, source=self._source,
+        )  # fmt: skip
+
+    def distribution_root(
+        self, distribution: Distribution, *, identity: str, root_device: str, packages: Sequence[str] = ()
+    ) -> list[DiskEntry]:
+        """Return the contents of a real root for boot tests: packages of a distribution with all that they need.
+
+        `identity` and `root_device`: see boot.realroot; without `packages` it is a small system that a person would
+        recognise. Raises BuildError where they can't be had.
+        """
+        from preroot.engine.realroot import DEBIAN_ROOT, distribution_root
+
+        return distribution_root(
+            distribution, packages or DEBIAN_ROOT, identity=identity, root_device=root_device,
+            workspace=self.workspace, store=self.store, source=self.source(distribution), reporter=self.reporter,
         )  # fmt: skip
 
     def clean(self, older_than: float) -> GcResult:
@@ -212,7 +272,10 @@ class Engine:
         return clean(self.workspace, self.store, older_than)
 
     def lock_path(self, loaded: LoadedRecipe, output: Path) -> Path:
-        """Return where the lock of a recipe lies."""
+        """Return where the lock of a recipe lies that is built into `output`.
+
+        Beside the recipe and named like it; in `output` for a recipe that is data, or came with preroot or the system.
+        """
         return lock_path(loaded, output, self.workspace.search)
 
     def _consulted(self, locked: Locked, lock: Path, result: BuildResult) -> Iterable[Path]:

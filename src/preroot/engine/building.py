@@ -19,7 +19,7 @@ from preroot.tree.model import Plan
 
 
 class BuildResult(Struct, frozen=True):
-    """What a build wrote."""
+    """What a build wrote. Sizes are in bytes, digests SHA-256 in hexadecimal."""
 
     image: Path
     manifest: Path
@@ -27,9 +27,16 @@ class BuildResult(Struct, frozen=True):
     kernel: Path | None
     size: int
     sha256: str
+    #: of the contents before compression: the same whatever the compressor
     tree_digest: str
     parts: tuple[WrittenPart, ...]
+    #: there is a secret in the image, so only its owner can read it
     secret: bool
+    #: the plan's
+    warnings: tuple[str, ...] = ()
+    #: every file that decided about it, those that do not exist included (one that appears is a change); only
+    #: Engine.build knows them, after Engine.write alone there are none
+    consulted: tuple[Path, ...] = ()
 
 
 def output_names(name: str, directory: Path) -> dict[str, Path]:
@@ -42,9 +49,8 @@ def output_names(name: str, directory: Path) -> dict[str, Path]:
 
 
 def write_outputs(
-    plan: Plan, directory: Path, store: Store, *, name: str, tools: Mapping[str, str], threads: int,
-    reporter: Reporter,
-) -> BuildResult:  # fmt: skip
+    plan: Plan, directory: Path, store: Store, *, name: str, threads: int, reporter: Reporter
+) -> BuildResult:
     """Write image, manifest and kernel of a plan into `directory`, named after `name`.
 
     The image is renamed into place before its manifest, and the manifest carries the image's digest: who finds the
@@ -54,7 +60,7 @@ def write_outputs(
     reader = ContentReader(store)
     kept = KeptParts(store, plan)
     written = write_image(plan, names["image"], reader, threads=threads, kept=kept, reporter=reporter)
-    manifest = make_manifest(plan, written, tools)
+    manifest = make_manifest(plan, written)
     write_file(names["manifest"], encode(manifest), secret=plan.secret)
     kernel = plan.kernel.image if plan.kernel else None
     if kernel is not None:
@@ -74,6 +80,7 @@ def _result(
         tree_digest=manifest.tree_digest,
         parts=written.parts,
         secret=plan.secret,
+        warnings=plan.warnings,
     )
 
 

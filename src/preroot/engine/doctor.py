@@ -9,8 +9,7 @@ from pathlib import Path
 
 from msgspec import Struct
 
-from preroot.engine.keptlock import source_of
-from preroot.engine.workspace import Workspace
+from preroot.engine.workspace import Workspace, source_of
 from preroot.errors import PrerootError
 from preroot.packages.apt import AptSource
 from preroot.recipe.schema import Distribution

@@ -13,24 +13,12 @@ import preroot
 from preroot.engine.planning import unpacked
 from preroot.engine.workspace import Workspace
 from preroot.errors import PrerootError
-from preroot.facts.arch import arch
 from preroot.packages.lock import FORMAT, read_lock, request_digest, write_lock
 from preroot.packages.model import Lock, PackageIndex
-from preroot.packages.source import Source, open_source
+from preroot.packages.source import Source
 from preroot.packages.store import Store
 from preroot.progress import Reporter
-from preroot.recipe.distributions import load_distribution
 from preroot.recipe.schema import Distribution
-
-
-def source_of(distribution: Distribution, workspace: Workspace) -> Source:
-    """Return the source of a distribution's packages. Raises RecipeError for one that is not known."""
-    info = load_distribution(
-        distribution.name, distribution.release, arch(distribution.arch).name, workspace.search
-    )  # fmt: skip
-    return open_source(
-        distribution, default_suites=info.suites, keyring_candidates=info.keyrings, cache=workspace.cache
-    )
 
 
 def kept_packages(

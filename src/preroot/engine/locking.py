@@ -41,6 +41,10 @@ from preroot.recipe.select import check_options, select
 _COMPARED = ("systemd",)
 
 
+#: (package, version before, version now); '' for one that was not there
+LockChange = tuple[str, str, str]
+
+
 class Locked(Struct, frozen=True):
     """A recipe with its features chosen and its packages pinned."""
 
@@ -58,17 +62,23 @@ class Locked(Struct, frozen=True):
     data: dict[str, str]
     #: every file that was looked at for it
     files: tuple[Path, ...]
+    #: what is other than in the lock that was there before
+    changes: tuple[LockChange, ...] = ()
 
 
 def lock_path(loaded: LoadedRecipe, output: Path, search: SearchPath) -> Path:
-    """Return where the lock of a recipe lies: beside it, named like it; for a recipe that came with preroot or the
-    system, in the output directory.
+    """Return where the lock of a recipe lies: beside it, named like it; in the output directory for one that is no file
+    (by the recipe's name) or came with preroot or the system.
 
     A kernel that `--kernel` names has a lock of its own (see `common_lock`), unless the recipe names the package: it is
     the same for all kernels then.
     """
-    ours = any(loaded.path.is_relative_to(directory) for directory in search.directories)
-    path = (output / "preroot.lock") if ours else loaded.path.with_suffix(".lock")
+    if loaded.path is None:
+        path = output / f"{loaded.recipe.name}.lock"
+    elif any(loaded.path.is_relative_to(directory) for directory in search.directories):
+        path = output / "preroot.lock"
+    else:
+        path = loaded.path.with_suffix(".lock")
     own = loaded.kernel and not loaded.recipe.kernel.package
     return path.with_name(f"{path.stem}-{loaded.kernel}.lock") if own else path
 

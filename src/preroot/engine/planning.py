@@ -111,13 +111,13 @@ class Planner:
         )
 
     def _lock(self, planned: Iterable[PlannedPart]) -> Lock:
-        """Return the lock with the numbers that the image's users and groups have got."""
+        """Return the lock with the numbers that the image's users and groups have got, and the tools that ran."""
         lock = self.locked.lock
         users, groups = dict(lock.users), dict(lock.groups)
         for part in planned:
             users |= {name: user.uid for name, user in part.names.users.items() if user.uid is not None}
             groups |= {name: group.gid for name, group in part.names.groups.items() if group.gid is not None}
-        return structs.replace(lock, users=users, groups=groups)
+        return structs.replace(lock, users=users, groups=groups, tools=self.tools)
 
     def _script_warnings(self, parts: Iterable[PartPlan]) -> tuple[str, ...]:
         """Name the packages of the image whose scripts would have mattered and are not known."""

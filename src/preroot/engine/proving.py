@@ -22,8 +22,8 @@ from preroot.boot.rootfs import tiny_root
 from preroot.boot.scenario import BootResult, Expect, Scenario, run_scenario
 from preroot.boot.stage import DiskEntry, digest, entries_of
 from preroot.engine.building import output_names, read_manifest
-from preroot.engine.keptlock import kept_packages, source_of
-from preroot.engine.workspace import Workspace
+from preroot.engine.keptlock import kept_packages
+from preroot.engine.workspace import Workspace, source_of
 from preroot.errors import BuildError, RecipeError, nearest
 from preroot.facts.arch import arch
 from preroot.image.manifest import Manifest

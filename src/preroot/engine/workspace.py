@@ -7,6 +7,10 @@ from pathlib import Path
 
 from msgspec import Struct
 
+from preroot.facts.arch import arch
+from preroot.packages.source import Source, open_source
+from preroot.recipe.distributions import DistributionInfo, load_distribution
+from preroot.recipe.schema import Distribution
 from preroot.recipe.search import SEARCH_PATH, SearchPath
 
 
@@ -29,6 +33,20 @@ class Workspace(Struct, frozen=True):
     def boot(self) -> Path:
         """Return the directory for machines' disks and logs."""
         return self.cache / "boot"
+
+
+def source_of(distribution: Distribution, workspace: Workspace, info: DistributionInfo | None = None) -> Source:
+    """Return the source of a distribution's packages that its table asks for.
+
+    `info` is what is known of the distribution, where that has been read. Raises RecipeError for an unknown one.
+    """
+    if info is None:
+        info = load_distribution(
+            distribution.name, distribution.release, arch(distribution.arch).name, workspace.search
+        )  # fmt: skip
+    return open_source(
+        distribution, default_suites=info.suites, keyring_candidates=info.keyrings, cache=workspace.cache
+    )
 
 
 def read_runtime(search: SearchPath) -> dict[str, bytes]:

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from hashlib import sha256
 
 import msgspec
@@ -95,8 +94,8 @@ def lock_digest(lock: Lock) -> str:
     return sha256(msgspec.json.encode(lock, order="deterministic")).hexdigest()
 
 
-def make_manifest(plan: Plan, written: WrittenImage, tools: Mapping[str, str]) -> Manifest:
-    """Return the manifest of an image that was written from a plan. `tools`: name → version of what shaped bytes."""
+def make_manifest(plan: Plan, written: WrittenImage) -> Manifest:
+    """Return the manifest of an image that was written from a plan."""
     planned = {part.name: part for part in plan.parts}
     parts = []
     for place in written.parts:
@@ -114,7 +113,7 @@ def make_manifest(plan: Plan, written: WrittenImage, tools: Mapping[str, str]) -
         distribution=plan.lock.distribution, release=plan.lock.release, arch=plan.lock.arch,
         image_sha256=written.sha256, image_size=written.size,
         tree_digest=image_tree_digest((part.name, part.tree_digest) for part in parts),
-        lock_digest=lock_digest(plan.lock), tools=dict(sorted(tools.items())),
+        lock_digest=lock_digest(plan.lock), tools=dict(sorted(plan.lock.tools.items())),
         kernel=ManifestKernel(kernel.version, kernel.packages, kernel.modules, kernel.builtin) if kernel else None,
         cmdline=plan.cmdline, secret=plan.secret, parts=tuple(parts), left_out=plan.left_out,
     )  # fmt: skip

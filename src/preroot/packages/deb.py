@@ -8,12 +8,14 @@ package must not have (Debian Policy 10.5, 10.6, or because it could lead out of
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import BinaryIO
 
 from msgspec import Struct
 
 from preroot.errors import BuildError
 from preroot.packages.codec import CodecError, decompressed
+from preroot.packages.model import Package
 from preroot.packages.tar import Member, TarError, TarStream
 
 #: A package's contents, decompressed; Debian's largest (game data, debug symbols) have about 3 GB.
@@ -188,6 +190,28 @@ class Deb:
             yield from self._tar.content()
         except TarError as error:
             raise self._fail(str(error)) from error
+
+
+def read_package(path: Path) -> tuple[Package, dict[str, str]]:
+    """Return the package in the file `path`, as a lock names it, and its control fields (deb-control(5)).
+
+    What sources of a program's own are made with. `filename` is the file's name without its directory. Raises
+    BuildError for a file that can't be read or is no sound package.
+    """
+    import hashlib
+
+    try:
+        with path.open("rb") as file:
+            fields = Deb(file, str(path)).control.fields
+            file.seek(0)
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+            size = file.tell()
+    except OSError as error:
+        raise BuildError(f"cannot read the package {path}: {error.strerror}") from None
+    package = Package(
+        fields["Package"], fields["Version"], fields.get("Architecture", "all"), digest, size, path.name
+    )  # fmt: skip
+    return package, fields
 
 
 def _climbs_out(path: str, target: str) -> bool:

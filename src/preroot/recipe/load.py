@@ -7,7 +7,7 @@ its drop-ins `RECIPE.d/*.toml`, and the command line.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ import msgspec
 from msgspec import Struct
 
 from preroot.errors import RecipeError, nearest
+from preroot.recipe.data import plain
 from preroot.recipe.merge import MORE, merge
 from preroot.recipe.schema import Recipe
 from preroot.recipe.search import SEARCH_PATH, Consulted, SearchPath, drop_ins, find, stack, toml_names
@@ -24,6 +25,8 @@ from preroot.recipe.validate import convert
 
 #: The recipe that is built when none is named.
 DEFAULT = "default"
+#: What messages call a recipe that is no file.
+FROM_DATA = "recipe from data"
 #: Keys whose value is the path of a file or directory on this machine: (table, key), ("", …) for arrays of tables.
 _LOCAL_FILES = (
     ("distribution", "keyring"), ("distribution", "ca"), ("distribution", "client-certificate"),
@@ -92,8 +95,8 @@ class LoadedRecipe(Struct, frozen=True):
     layers: tuple[Layer, ...]
     files: tuple[Path, ...]
     base: Path
-    #: the recipe's file
-    path: Path
+    #: the recipe's file; None for a recipe that came as data
+    path: Path | None
     #: the release that `--kernel` names, '' without one: locks and images of several kernels then lie side by side
     kernel: str = ""
 
@@ -119,17 +122,37 @@ def load_recipe(
 
     Raises RecipeError, naming file and line, for whatever is wrong in any layer.
     """
-    from preroot.recipe.check import check
-
     consulted = Consulted()
     file, its_drop_ins = _locate(path, search, consulted)
+    own = [_read_layer(file), *(_read_layer(each) for each in drop_ins(its_drop_ins, consulted))]
+    return _combined(own, overrides, search, consulted, base=file.absolute().parent, path=file)
+
+
+def load_data(
+    data: Mapping[str, Any] | Recipe, overrides: Overrides = NO_OVERRIDES, search: SearchPath = SEARCH_PATH,
+    base: Path | None = None,
+) -> LoadedRecipe:  # fmt: skip
+    """Load a recipe that is data: what TOML would read of one, or a Recipe, whose defaults count as not set.
+
+    It lies over the layers of the search path as a file does, and it has no drop-ins. `base` is the directory that its
+    relative paths start from (None: the current one). Raises RecipeError naming the key for whatever is wrong.
+    """
+    values = msgspec.to_builtins(data) if isinstance(data, Recipe) else data
+    layer = Layer(FROM_DATA, (base or Path.cwd()).absolute(), plain(values, FROM_DATA))
+    convert(layer.data, Recipe, lambda _: FROM_DATA)
+    return _combined([layer], overrides, search, Consulted(), base=layer.directory, path=None)
+
+
+def _combined(
+    own: list[Layer], overrides: Overrides, search: SearchPath, consulted: Consulted, *, base: Path, path: Path | None
+) -> LoadedRecipe:
+    """Merge the layers of the search path, the recipe's own, and the command line's; check what comes of them."""
+    from preroot.recipe.check import check
+
     layers = [_read_layer(each) for each in stack(search, "preroot.toml", consulted)]
     common = tuple(directory / "preroot.toml.d" for directory in search.directories)
     layers += [_read_layer(each) for each in drop_ins(common, consulted)]
-    layers.append(_read_layer(file))
-    layers += [_read_layer(each) for each in drop_ins(its_drop_ins, consulted)]
-    layers += _command_line(overrides)
-    base = file.absolute().parent
+    layers += [*own, *_command_line(overrides)]
     layers = [_rebased(layer) for layer in layers]
     data: dict[str, Any] = {}
     for layer in layers:
@@ -142,7 +165,7 @@ def load_recipe(
     recipe = convert(data, Recipe, where)
     check(recipe, where)
     _check_local_files(recipe, base, where, consulted)
-    return LoadedRecipe(recipe, loaded_layers, consulted.paths, base, file, overrides.kernel)
+    return LoadedRecipe(recipe, loaded_layers, consulted.paths, base, path, overrides.kernel)
 
 
 def _locate(path: Path | None, search: SearchPath, consulted: Consulted) -> tuple[Path, tuple[Path, ...]]:

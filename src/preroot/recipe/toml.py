@@ -21,7 +21,7 @@ Key = tuple[str | int, ...]
 #: No recipe or feature comes near these; what does is not one, and tomllib is quadratic in some of them.
 _MAX_BYTES = 1 << 20
 _MAX_LINE = 1 << 16
-_MAX_DEPTH = 32
+MAX_DEPTH = 32
 
 
 def dotted(key: Key) -> str:
@@ -91,7 +91,7 @@ def parse(text: str, where: str) -> dict[str, Any]:
         reason = found[1] if found else str(error)
         raise RecipeError(f"{where}:{line_number}: {reason}", "not valid TOML, see https://toml.io") from None
     except RecursionError:
-        raise RecipeError(f"{where}: nested too deeply", f"at most {_MAX_DEPTH} levels") from None
+        raise RecipeError(f"{where}: nested too deeply", f"at most {MAX_DEPTH} levels") from None
     except ValueError as error:  # an integer of more digits than Python converts
         raise RecipeError(f"{where}: {error}", "not valid TOML, see https://toml.io") from None
     _check_bounds(data, where)
@@ -103,8 +103,8 @@ def _check_bounds(data: dict[str, Any], where: str) -> None:
     waiting: list[tuple[Any, int]] = [(data, 0)]
     while waiting:
         value, depth = waiting.pop()
-        if depth > _MAX_DEPTH:
-            raise RecipeError(f"{where}: nested too deeply", f"at most {_MAX_DEPTH} levels")
+        if depth > MAX_DEPTH:
+            raise RecipeError(f"{where}: nested too deeply", f"at most {MAX_DEPTH} levels")
         if isinstance(value, dict):
             waiting += [(each, depth + 1) for each in value.values()]
         elif isinstance(value, list):
