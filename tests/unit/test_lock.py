@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from preroot.errors import BuildError, PrerootError, RecipeError
 from preroot.packages.lock import FORMAT, fits, lock_diff, read_lock, render_lock, request_digest, write_lock
-from preroot.packages.model import Lock, Package
+from preroot.packages.model import LocalPackage, Lock, Package
 from preroot.recipe.schema import Distribution
 
 
@@ -47,10 +47,15 @@ PACKAGES = st.lists(
 )  # fmt: skip
 TABLE = st.dictionaries(st.text(), st.text(), max_size=3)
 NUMBERS = st.dictionaries(NAME, st.integers(0, 65535), max_size=3)
+LOCAL = st.lists(
+    st.builds(LocalPackage, name=NAME, version=VERSION, sha256=st.from_regex(r"[0-9a-f]{64}", fullmatch=True),
+              paths=st.lists(st.text(), max_size=3).map(tuple)),
+    unique_by=lambda each: each.name, max_size=3,
+).map(lambda some: tuple(sorted(some, key=lambda each: each.name)))  # fmt: skip
 LOCKS = st.builds(
     Lock, format=st.just(FORMAT), preroot=st.text(), request=st.text(), data=TABLE, source=st.just("apt"),
     distribution=NAME, release=NAME, arch=NAME, versions=TABLE, packages=PACKAGES.map(tuple), users=NUMBERS,
-    groups=NUMBERS, tools=TABLE, trust=TABLE,
+    groups=NUMBERS, tools=TABLE, trust=TABLE, local=LOCAL,
 )  # fmt: skip
 
 
@@ -118,6 +123,10 @@ def damaged(change: dict[str, Any], **of_package: Any) -> bytes:
         (damaged({"format": "1"}), "format: expected `int`, got `str`"),
         (damaged({"mirror": "x"}), "unknown field `mirror`"),
         (damaged({"users": {"a": "b"}}), "users"),
+        (
+            damaged({"local": [{"name": "k", "version": "../6", "sha256": "a" * 64, "paths": []}]}),
+            r"local\[0\].version",
+        ),
         (damaged({}, size="1"), r"packages\[0\].size: expected `int`"),
         (damaged({}, size=-1), r"packages\[0\].size: -1 is negative"),
         (damaged({}, repository=-1), r"packages\[0\].repository: -1 is negative"),

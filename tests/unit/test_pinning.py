@@ -11,6 +11,7 @@ import preroot
 from preroot.engine.pinning import brought_up_to_date, changes, data_digests, refuse, tool_changes
 from preroot.errors import BuildError
 from preroot.image.compress import codec_tools
+from preroot.packages.model import LocalPackage
 from preroot.recipe.conditions import Chosen
 from preroot.recipe.distributions import DistributionInfo, load_distribution
 from preroot.recipe.drivers import Driver
@@ -54,6 +55,16 @@ def test_each_change_is_told_by_name(
     expected = [f"{differs}: not as when the lock was written"] if differs else []
     assert list(changes(lock, now)) == expected
     assert not list(changes(brought_up_to_date(lock, now), now))
+
+
+def test_a_changed_directory_is_told_as_the_recipe_names_it() -> None:
+    kernel = LocalPackage("kernel-directory", "6.12", "a" * 64, ("../linux", "x"))
+    lock = brought_up_to_date(LOCK, LOCK.data, (kernel,))
+    assert not list(changes(lock, LOCK.data, (kernel,)))
+    said = "../linux x (kernel-directory 6.12): not as when the lock was written"
+    assert list(changes(lock, LOCK.data, (structs.replace(kernel, sha256="b" * 64),))) == [said]
+    assert list(changes(lock, LOCK.data)) == [said], "gone from the recipe"
+    assert list(changes(brought_up_to_date(LOCK, LOCK.data), LOCK.data, (kernel,))) == [said]
 
 
 def test_another_preroot_is_told() -> None:

@@ -23,6 +23,7 @@ from msgspec import structs
 from preroot.cache import default_cache
 from preroot.engine.building import BuildResult, make_directory, output_names, read_manifest, write_outputs
 from preroot.engine.checks import Check, Problem, checked
+from preroot.engine.local import read_local
 from preroot.engine.locking import Chooser, LockChange, Locked, common_lock, find_lock, lock_path
 from preroot.engine.pinning import brought_up_to_date, changes, refuse, tool_changes
 from preroot.engine.planning import Planner, gather, unpacked
@@ -130,7 +131,7 @@ class Engine:
         `update` all are resolved anew. What is new is written to `path` unless `write` is False. `frozen`: nothing is
         resolved or written, BuildError where that is needed.
         """
-        chooser = Chooser(loaded, self.workspace.search)
+        chooser = Chooser(loaded, self.workspace.search, read_local(loaded, self.store, self.reporter))
         try:
             old = find_lock(path)
         except RecipeError:
@@ -152,14 +153,14 @@ class Engine:
 
     def _fitting(self, locked: Locked, path: Path, *, frozen: bool, write: bool) -> Locked:
         """Return a recipe whose lock fits, with what else the lock pins as it is now."""
-        found = tuple(changes(locked.lock, locked.data))
+        found = tuple(changes(locked.lock, locked.data, locked.local.pins))
         if frozen:
             refuse(found)
         if not found or not write:
             return locked
         for change in found:
             self.reporter.note(f"{change}; the lock has been brought up to date")
-        lock = brought_up_to_date(locked.lock, locked.data)
+        lock = brought_up_to_date(locked.lock, locked.data, locked.local.pins)
         write_lock(path, lock)
         return structs.replace(locked, lock=lock)
 
@@ -172,8 +173,6 @@ class Engine:
 
         Raises BuildError with a line for each thing that is missing, or that a check found.
         """
-        if loaded.recipe.kernel.directory:
-            raise RecipeError("kernel.directory: kernels from a directory can't be used yet", "use kernel.package")
         source = self.source(loaded.recipe.distribution, locked.distribution)
         indexes = unpacked(locked.lock.packages, self.store, source, self.reporter)
         gathered = gather(locked, indexes, loaded.recipe.kernel)

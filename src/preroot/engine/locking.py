@@ -10,6 +10,7 @@ from pathlib import Path
 from msgspec import Struct, structs
 
 import preroot
+from preroot.engine.local import NOTHING_LOCAL, Local
 from preroot.engine.parts import PartSpec, part_specs
 from preroot.engine.pinning import data_digests
 from preroot.engine.workspace import read_runtime
@@ -64,6 +65,8 @@ class Locked(Struct, frozen=True):
     files: tuple[Path, ...]
     #: what is other than in the lock that was there before
     changes: tuple[LockChange, ...] = ()
+    #: what is read from directories of the user's, as it is now
+    local: Local = NOTHING_LOCAL
 
 
 def lock_path(loaded: LoadedRecipe, output: Path, search: SearchPath) -> Path:
@@ -97,7 +100,7 @@ def common_lock(path: Path, loaded: LoadedRecipe) -> Path | None:
 class Chooser:
     """Chooses the features of a recipe's parts, under given facts."""
 
-    def __init__(self, loaded: LoadedRecipe, search: SearchPath) -> None:
+    def __init__(self, loaded: LoadedRecipe, search: SearchPath, local: Local = NOTHING_LOCAL) -> None:
         self.loaded = loaded
         self.recipe = loaded.recipe
         self._search = search
@@ -106,6 +109,7 @@ class Chooser:
         distribution = self.recipe.distribution
         architecture = arch(distribution.arch).name
         self.distribution = load_distribution(distribution.name, distribution.release, architecture, search)
+        self.local = local
 
     @cached_property
     def runtime(self) -> dict[str, bytes]:
@@ -154,12 +158,14 @@ class Chooser:
         chosen = self.choose(lock.versions)
         files = (
             *self.loaded.files, *self.features.files, *self.distribution.consulted, *driver_files(self._search),
+            *self.local.paths,
         )  # fmt: skip
         features = [each for group in chosen.values() for each in group]
         drivers = load_drivers(self._search)
         data = data_digests(features, self.distribution, self.runtime, drivers)
         return Locked(
-            lock, self.specs, chosen, self.requests(chosen), self.distribution, self.runtime, drivers, data, files
+            lock, self.specs, chosen, self.requests(chosen), self.distribution, self.runtime, drivers, data, files,
+            local=self.local,
         )  # fmt: skip
 
     def resolve(self, source: Source, old: Lock | None, reporter: Reporter) -> Locked:
@@ -227,6 +233,7 @@ class Chooser:
             arch=distribution.arch,
             versions={name: by_name[name] for name in _COMPARED if name in by_name},
             packages=tuple(packages),
+            local=self.local.pins,
             users=old.users if old else {},
             groups=old.groups if old else {},
             trust=resolution.trust,

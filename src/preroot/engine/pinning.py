@@ -16,7 +16,7 @@ from msgspec import structs
 
 import preroot
 from preroot.errors import BuildError
-from preroot.packages.model import Lock
+from preroot.packages.model import LocalPackage, Lock
 from preroot.recipe.conditions import Chosen
 from preroot.recipe.distributions import DistributionInfo
 from preroot.recipe.drivers import Driver
@@ -59,13 +59,18 @@ def _digest(value: object) -> str:
     return sha256(data).hexdigest()
 
 
-def brought_up_to_date(lock: Lock, data: Mapping[str, str]) -> Lock:
-    """Return the lock as this preroot with this data writes it; its packages are the same."""
-    return structs.replace(lock, preroot=preroot.__version__, data=dict(data))
+def brought_up_to_date(lock: Lock, data: Mapping[str, str], local: tuple[LocalPackage, ...] = ()) -> Lock:
+    """Return the lock as this preroot with this data and these local packages writes it; the others are the same."""
+    return structs.replace(lock, preroot=preroot.__version__, data=dict(data), local=local)
 
 
-def changes(lock: Lock, data: Mapping[str, str]) -> Iterator[str]:
-    """Yield what is not as it was when the lock was written, in words: preroot, features, runtime files."""
+def changes(lock: Lock, data: Mapping[str, str], local: tuple[LocalPackage, ...] = ()) -> Iterator[str]:
+    """Yield what is not as it was when the lock was written, in words: directories, preroot, features, runtime."""
+    before, now = ({each.name: each for each in some} for some in (lock.local, local))
+    for name in sorted({*before, *now}):
+        if before.get(name) != now.get(name):
+            each = now.get(name) or before[name]
+            yield f"{' '.join(each.paths)} ({name} {each.version}): not as when the lock was written"
     if lock.preroot != preroot.__version__:
         yield f"the lock was written by preroot {lock.preroot}, this is {preroot.__version__}"
     differing = [name for name in sorted({*lock.data, *data}) if lock.data.get(name) != data.get(name)]

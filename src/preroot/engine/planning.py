@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from msgspec import Struct, structs
 
 from preroot.engine.contents import PackageContents
+from preroot.engine.local import KERNEL
 from preroot.engine.locking import Locked
 from preroot.engine.microcode import microcode_entries
 from preroot.engine.modules import ModulesPlanner
@@ -53,10 +54,11 @@ def unpacked(lock_packages: Sequence[Package], store: Store, source: Source, rep
 def gather(locked: Locked, indexes: Sequence[PackageIndex], kernel: Kernel) -> Gathered:
     """Make the pool of the lock's packages and find the kernel in it. Raises BuildError where there is none."""
     merged = dict(locked.distribution.merged)
-    pool = Pool(list(zip(locked.lock.packages, indexes, strict=True)), merged)
+    pool = Pool([*locked.local.packages, *zip(locked.lock.packages, indexes, strict=True)], merged)
     kernels = find_kernels(pool.paths())
+    version = kernel.version or next((each.version for each in locked.local.pins if each.name == KERNEL), "")
     hint = "without kernel.package, the package of that release is looked for" if kernel.package else ""
-    chosen = choose_kernel(kernels, kernel.version, "the packages of the lock", hint)
+    chosen = choose_kernel(kernels, version, "the packages of the lock", hint)
     return Gathered(pool, chosen, merged, locked.distribution.library_directories)
 
 

@@ -61,6 +61,10 @@ def _problems(lock: Lock) -> Iterator[tuple[str, str]]:
     version = re.compile(r"[A-Za-z0-9][A-Za-z0-9.+:~^_-]*")
     if lock.format != FORMAT:
         yield "format", f"{lock.format} is not the format of this preroot, {FORMAT}"
+    for place, each in enumerate(lock.local):
+        for field, pattern in (("name", name), ("version", version), ("sha256", digest)):
+            if not pattern.fullmatch(getattr(each, field)):
+                yield f"local[{place}].{field}", f"{getattr(each, field)!r} cannot be right"
     seen: set[tuple[str, str]] = set()
     for place, package in enumerate(lock.packages):
         key = f"packages[{place}]"
@@ -89,6 +93,8 @@ def render_lock(lock: Lock) -> bytes:
         if key == "packages":
             ordered = sorted(value, key=lambda package: (package["name"], package["arch"], package["version"]))
             body = _block("[", [_json(package) for package in ordered], "]")
+        elif key == "local":
+            body = _block("[", [_json(package) for package in sorted(value, key=lambda each: each["name"])], "]")
         elif isinstance(value, dict):
             body = _block("{", [f"{_json(name)}: {_json(value[name])}" for name in sorted(value)], "}")
         else:

@@ -176,6 +176,18 @@ class Resolution(Struct, frozen=True):
     trust: dict[str, str]
 
 
+class LocalPackage(Struct, frozen=True, rename="kebab"):
+    """What a build takes from directories or files of the user's: a package of its own kind."""
+
+    name: str
+    #: for a kernel and for modules: the kernel's release
+    version: str
+    #: of paths, permissions and contents
+    sha256: str
+    #: as the recipe names them
+    paths: tuple[str, ...]
+
+
 class Lock(Struct, frozen=True, rename="kebab", forbid_unknown_fields=True):
     """`preroot.lock`: the exact packages of a recipe and what else shapes the bytes. Written as JSON, keys sorted."""
 
@@ -193,6 +205,8 @@ class Lock(Struct, frozen=True, rename="kebab", forbid_unknown_fields=True):
     #: facts that features' `when` compare: "systemd" → "257.9-1" …
     versions: dict[str, str]
     packages: tuple[Package, ...]
+    #: what is not from the source, pinned by digest alone
+    local: tuple[LocalPackage, ...] = ()
     #: numbers given to users and groups that have none of their own
     users: dict[str, int] = {}
     groups: dict[str, int] = {}

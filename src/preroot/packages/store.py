@@ -19,13 +19,13 @@ import threading
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, BinaryIO, TypeVar
 
 import msgspec
 from msgspec import Struct
 
 from preroot.errors import BuildError
-from preroot.packages.aside import FORMAT, new_file, read_sealed, store_error, write_sealed
+from preroot.packages.aside import FORMAT, PREFIX, new_file, read_sealed, store_error, write_sealed
 from preroot.packages.model import FileInfo, ModuleInfo, Package, PackageIndex
 
 if TYPE_CHECKING:
@@ -117,6 +117,21 @@ class Store:
             # The index last: it is what says that the package is there.
             write_sealed(self._package(package.sha256, "index"), msgspec.msgpack.encode(index))
         self._forget(package.sha256)
+        return index
+
+    def adopt(self, write: Callable[[BinaryIO], PackageIndex]) -> PackageIndex:
+        """Keep a package that comes from no package file: `write` fills its blob and returns its index.
+
+        What `write` raises is passed on, and nothing is kept then.
+        """
+        # its digest, and with it its name, is only known when all is read
+        temporary = self._packages / f"{PREFIX}adopted-{os.getpid()}-{threading.get_ident()}"
+        with self._accessing():
+            with new_file(temporary) as blob:
+                index = write(blob)
+            temporary.replace(self._package(index.sha256, "blob"))
+            write_sealed(self._package(index.sha256, "index"), msgspec.msgpack.encode(index))
+        self._forget(index.sha256)
         return index
 
     def unpack_all(

@@ -5,7 +5,8 @@ from __future__ import annotations
 
 import hashlib
 import mmap
-from typing import BinaryIO, cast
+from collections.abc import Iterator
+from typing import BinaryIO, Protocol, cast
 
 from preroot.errors import BuildError
 from preroot.packages.aside import FORMAT
@@ -56,7 +57,7 @@ def unpack(package: Package, file: BinaryIO, name: str, blob: BinaryIO) -> Packa
     hashed = _Hashed(file, name)
     try:
         deb = Deb(cast(BinaryIO, hashed), name)
-        files = _contents(deb, blob)
+        files = contents(deb, blob)
     except BuildError as error:
         # A file that is not the one of the lock may fail in any way; only the digest says what is wrong with it.
         _check_digest(package, hashed, name, error)
@@ -82,25 +83,35 @@ def _check_digest(package: Package, hashed: _Hashed, name: str, cause: BuildErro
         ) from cause
 
 
-def _contents(deb: Deb, blob: BinaryIO) -> list[FileInfo]:
+class Archive(Protocol):
+    """What contents are read from: a package, or what is read as one."""
+
+    def members(self) -> Iterator[Member]:
+        """Yield the members, one after the other."""
+
+    def content(self) -> Iterator[bytes]:
+        """Yield the content of the current member, a regular file, in pieces."""
+
+
+def contents(archive: Archive, blob: BinaryIO) -> list[FileInfo]:
     """Write the contents of all regular files to the blob, one after the other, and learn from each."""
     files: dict[str, FileInfo] = {}
     large = []
     offset = 0
-    for member in deb.members():
+    for member in archive.members():
         if member.type == "hardlink":
             files[member.path] = _link(member, files[member.target])
         elif member.type != "file":
             files[member.path] = _info(member, 0, "", 0, member.target)
         elif member.size > _IN_MEMORY:
             sha256 = hashlib.sha256()
-            for piece in deb.content():
+            for piece in archive.content():
                 sha256.update(piece)
                 blob.write(piece)
             files[member.path] = _info(member, member.size, sha256.hexdigest(), offset)
             large.append(member.path)
         else:
-            data = b"".join(deb.content())
+            data = b"".join(archive.content())
             blob.write(data)
             files[member.path] = FileInfo(
                 member.path, "file", member.mode, member.uid, member.gid, member.size, hashlib.sha256(data).hexdigest(),

@@ -89,7 +89,9 @@ class Kernel(Base, frozen=True):
              description="kernel release (uname -r): which one, where a source has several; without `package`, that of "
              "this release is found"),
     ] = ""  # fmt: skip
-    directory: Annotated[str, Meta(description="a directory with vmlinuz, lib/modules/VERSION and config")] = ""
+    directory: Annotated[
+        str, Meta(description="a directory with vmlinuz, config and lib/modules/VERSION; docs/kernels.md")
+    ] = ""
     monolithic: Annotated[bool, Meta(description="the kernel has no modules at all")] = False
     modules: Annotated[
         Literal["generic", "virtual", "list"],

@@ -1,0 +1,86 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""A kernel package's files laid out as other things lay them out: a distribution, or `make` of a self-built kernel."""
+
+from __future__ import annotations
+
+import lzma
+import os
+from pathlib import Path
+
+#: directories of a cloud kernel that most of its modules are in, and none that a small image has
+_NOT_NEEDED = ("fs", "net", "sound", "security", "virt")
+
+
+def _tree(root: Path) -> Path:
+    """Return the modules directory of an unpacked kernel package."""
+    return next(path for base in ("usr/lib/modules", "lib/modules") for path in (root / base).glob("*"))
+
+
+def release(root: Path) -> str:
+    """Return the kernel's release."""
+    return _tree(root).name
+
+
+def boot_file(root: Path, name: str) -> Path:
+    """Return boot/NAME-RELEASE of the unpacked package."""
+    return root / "boot" / f"{name}-{release(root)}"
+
+
+def link_modules(root: Path, target: Path) -> None:
+    """Put most of the package's modules, and its lists, at `target`.
+
+    They are links to the same files: these must not be written to.
+    """
+    source = _tree(root)
+    for directory, below, names in os.walk(source):
+        if Path(directory) == source / "kernel":
+            below[:] = [name for name in below if name not in _NOT_NEEDED]
+        place = target / os.path.relpath(directory, source)
+        place.mkdir(parents=True, exist_ok=True)
+        for name in names:
+            try:
+                os.link(Path(directory) / name, place / name)
+            except OSError:  # another file system
+                (place / name).write_bytes((Path(directory) / name).read_bytes())
+
+
+def made(root: Path, target: Path) -> Path:
+    """Lay the kernel out in `target` as `make install modules_install` with both paths set to it would.
+
+    With what that has in real life: links to the sources, depmod's indexes (of another world here), vmlinuz without a
+    version, some modules not compressed. Returns `target`.
+    """
+    modules = target / "lib/modules" / release(root)
+    link_modules(root, modules)
+    os.link(boot_file(root, "vmlinuz"), target / "vmlinuz")
+    os.link(boot_file(root, "config"), target / "config")
+    (target / "vmlinuz.old").write_bytes(b"the kernel before")
+    for name in ("build", "source"):
+        (modules / name).symlink_to("/nowhere/linux")
+    for name in ("modules.dep", "modules.dep.bin", "modules.alias", "modules.alias.bin", "modules.symbols.bin"):
+        (modules / name).write_bytes(b"kernel/lies.ko: kernel/more-lies.ko\n")
+    for path in sorted(modules.glob("kernel/drivers/virtio/*.ko.xz")):
+        path.with_suffix("").write_bytes(lzma.decompress(path.read_bytes()))
+        path.unlink()
+    return target
+
+
+def staged(root: Path, target: Path) -> Path:
+    """Lay it out as a root file system has it: boot/vmlinuz-VERSION, lib a link to usr/lib, modules below that."""
+    link_modules(root, target / "usr/lib/modules" / release(root))
+    (target / "lib").symlink_to("usr/lib")
+    (target / "boot").mkdir()
+    for name in ("vmlinuz", "config"):
+        os.link(boot_file(root, name), target / "boot" / f"{name}-{release(root)}")
+    (target / "vmlinuz").symlink_to(f"boot/vmlinuz-{release(root)}")
+    (target / "vmlinuz.old").symlink_to("boot/vmlinuz-1.0")
+    return target
+
+
+def all_in_modules(root: Path, target: Path) -> Path:
+    """Lay it out as Fedora does: image and configuration in the modules directory."""
+    modules = target / "lib/modules" / release(root)
+    link_modules(root, modules)
+    for name in ("vmlinuz", "config"):
+        os.link(boot_file(root, name), modules / name)
+    return target
