@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from preroot.cli.options import json_option
-from preroot.cli.report import megabytes, print_json, printable, say, style, table
+from preroot.cli.report import megabytes, plain_text, print_json, printable, say, style, table
 
 if TYPE_CHECKING:
     from preroot.inspect.archive import Archive
@@ -89,11 +89,7 @@ def _as_data(row: Row) -> dict[str, object]:
     """Return a row as plain data; bytes of names that are no UTF-8 are escaped, as JSON can't have them."""
     from msgspec import structs
 
-    return {**structs.asdict(row), "path": _text(row.path), "target": _text(row.target)}
-
-
-def _text(name: str) -> str:
-    return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    return {**structs.asdict(row), "path": plain_text(row.path), "target": plain_text(row.target)}
 
 
 @click.command("diff")
@@ -127,11 +123,16 @@ def diff_command(context: click.Context, /, *, before: Path, after: Path, exit_c
 
 
 def _diff_data(found: ImageDiff) -> dict[str, object]:
+
     return {
-        "added": {_text(path): _path_data(each) for path, each in found.added},
-        "removed": {_text(path): _path_data(each) for path, each in found.removed},
+        "added": {plain_text(path): _path_data(each) for path, each in found.added},
+        "removed": {plain_text(path): _path_data(each) for path, each in found.removed},
         "changed": {
-            _text(each.path): {"what": each.what, "before": _path_data(each.before), "after": _path_data(each.after)}
+            plain_text(each.path): {
+                "what": each.what,
+                "before": _path_data(each.before),
+                "after": _path_data(each.after),
+            }
             for each in found.changed
         },
         "size-before": found.size_before,
@@ -142,7 +143,7 @@ def _diff_data(found: ImageDiff) -> dict[str, object]:
 def _path_data(path: ImagePath) -> dict[str, object]:
     from msgspec import structs
 
-    return {**structs.asdict(path), "target": _text(path.target)}
+    return {**structs.asdict(path), "target": plain_text(path.target)}
 
 
 def _show_diff(found: ImageDiff) -> None:

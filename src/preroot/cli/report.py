@@ -234,6 +234,11 @@ def table(rows: Sequence[Sequence[str]], header: Sequence[str] = ()) -> str:
     return "\n".join(lines)
 
 
+def plain_text(name: str) -> str:
+    """Return a name of an image for JSON: bytes that are no UTF-8 are escaped."""
+    return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+
+
 def printable(text: str) -> str:
     """Return text of an image for a terminal: what could steer the terminal, or is no UTF-8, as an escape."""
     if text.isprintable():

@@ -44,20 +44,22 @@ from preroot.tree.model import Entry, KernelPlan, PartPlan, Plan
 if TYPE_CHECKING:
     from preroot.boot.stage import DiskEntry
     from preroot.engine.proving import BootOptions, Proof
+    from preroot.engine.verifying import Verdict
     from preroot.packages.deb import read_package
 
 #: Names that are imported when they are first used: name → module. Starting is a part of the figures.
 _LATER = {
     "BootOptions": "preroot.engine.proving",
     "Proof": "preroot.engine.proving",
+    "Verdict": "preroot.engine.verifying",
     "read_package": "preroot.packages.deb",
 }
 
 __all__ = [
     "BootOptions", "BuildError", "BuildResult", "Check", "Distribution", "Engine", "Entry", "KernelPlan",
     "LoadedRecipe", "Lock", "LockChange", "Locked", "Overrides", "Package", "PartPlan", "Plan", "PrerootError",
-    "Problem", "Proof", "Recipe", "RecipeError", "Reporter", "Resolution", "Silent", "Source", "Step", "Workspace",
-    "default_workspace", "read_manifest", "read_package",
+    "Problem", "Proof", "Recipe", "RecipeError", "Reporter", "Resolution", "Silent", "Source", "Step", "Verdict",
+    "Workspace", "default_workspace", "read_manifest", "read_package",
 ]  # fmt: skip
 
 
@@ -263,6 +265,15 @@ class Engine:
             distribution, packages or DEBIAN_ROOT, identity=identity, root_device=root_device,
             workspace=self.workspace, store=self.store, source=self.source(distribution), reporter=self.reporter,
         )  # fmt: skip
+
+    def verify(self, image: Path, loaded: LoadedRecipe | None = None, lock: Path | None = None) -> Verdict:
+        """Compare an image with the manifest beside it or, given a recipe, with one that is built anew from its lock.
+
+        `lock` is another one than the recipe's. Errors: `verifying.verify_manifest`, `verifying.verify_rebuilt`.
+        """
+        from preroot.engine.verifying import verify_manifest, verify_rebuilt
+
+        return verify_manifest(image) if loaded is None else verify_rebuilt(self, image, loaded, lock)
 
     def clean(self, older_than: float) -> GcResult:
         """Remove from the cache what was not used for so many seconds. Raises BuildError when it can't be read."""

@@ -19,7 +19,7 @@ Names and targets that are not UTF-8 stand as the bytes that they are. The diges
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from hashlib import sha256
 
 from preroot.tree.model import BytesContent, Entry, FileContent, Tree
@@ -45,21 +45,40 @@ def content_digest(entry: Entry) -> str:
 
 def tree_digest(tree: Tree) -> str:
     """Return the digest of one part's tree, in hexadecimal."""
-    records = ["preroot tree 1\n"]
-    for entry in sorted(tree.entries.values(), key=_name):
-        if is_secret(entry):
-            records.append(f"{entry.path}\0f\0{entry.mode:o}\0\0\0\0secret\0\n")
-            continue
-        letter = _LETTERS.get(entry.type, "")
-        value = ""
-        if entry.type == "file":
-            value = content_digest(entry)
-        elif entry.type == "symlink":
-            value = entry.target
-        elif entry.device is not None:
-            letter, value = entry.device[0], f"{entry.device[1]}:{entry.device[2]}"
-        records.append(f"{entry.path}\0{letter}\0{entry.mode:o}\0{entry.uid}\0{entry.gid}\0{value}\0\0\n")
-    return sha256("".join(records).encode("utf-8", "surrogateescape")).hexdigest()
+    return records_digest({path: _record_of(entry) for path, entry in tree.entries.items()})
+
+
+def records_digest(records: Mapping[str, str]) -> str:
+    """Return the digest of a tree from its records, by path."""
+    ordered = sorted((_name(path), record) for path, record in records.items())
+    lines = "".join(["preroot tree 1\n", *(record for _, record in ordered)])
+    return sha256(lines.encode("utf-8", "surrogateescape")).hexdigest()
+
+
+def record(
+    path: str, type_: str, mode: int, uid: int, gid: int, *, digest: str, target: str,
+    device: tuple[str, int, int] | None,
+) -> str:  # fmt: skip
+    """Return the record of a path; of `digest`, `target` and `device`, what its type has counts."""
+    letter, value = _LETTERS.get(type_, type_), {"file": digest, "symlink": target}.get(type_, "")
+    if device is not None:
+        letter, value = device[0], f"{device[1]}:{device[2]}"
+    return f"{path}\0{letter}\0{mode:o}\0{uid}\0{gid}\0{value}\0\0\n"
+
+
+def secret_record(path: str, mode: int) -> str:
+    """Return the record of a secret file."""
+    return f"{path}\0f\0{mode:o}\0\0\0\0secret\0\n"
+
+
+def _record_of(entry: Entry) -> str:
+    if is_secret(entry):
+        return secret_record(entry.path, entry.mode)
+    digest = content_digest(entry) if entry.type == "file" else ""
+    return record(
+        entry.path, entry.type, entry.mode, entry.uid, entry.gid, digest=digest, target=entry.target,
+        device=entry.device,
+    )  # fmt: skip
 
 
 def image_tree_digest(parts: Iterable[tuple[str, str]]) -> str:
@@ -68,5 +87,5 @@ def image_tree_digest(parts: Iterable[tuple[str, str]]) -> str:
     return sha256("".join(lines).encode()).hexdigest()
 
 
-def _name(entry: Entry) -> bytes:
-    return entry.path.encode("utf-8", "surrogateescape")
+def _name(path: str) -> bytes:
+    return path.encode("utf-8", "surrogateescape")

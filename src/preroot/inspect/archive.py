@@ -72,6 +72,10 @@ class Segment(Struct, frozen=True):
     data: Buffer
     entries: tuple[ArchiveEntry, ...]
 
+    def content(self, entry: ArchiveEntry) -> bytes:
+        """Return the content of a file entry of this segment."""
+        return bytes(self.data[entry.offset : entry.offset + entry.size])
+
 
 class Archive(Struct, frozen=True):
     """An image that was read."""
@@ -82,7 +86,7 @@ class Archive(Struct, frozen=True):
 
     def read(self, entry: ArchiveEntry) -> bytes:
         """Return the content of a file entry of this archive."""
-        return bytes(self.segments[entry.segment].data[entry.offset : entry.offset + entry.size])
+        return self.segments[entry.segment].content(entry)
 
     def effective(self) -> dict[str, ArchiveEntry]:
         """Return what is there after the kernel has unpacked all segments: path → entry, sorted; later ones win."""

@@ -8,8 +8,8 @@ from hashlib import sha256
 
 from msgspec import Struct, structs
 
-from preroot.image.manifest import Manifest
-from preroot.inspect.archive import Archive
+from preroot.image.manifest import Manifest, ManifestEntry
+from preroot.inspect.archive import Archive, ArchiveEntry
 
 
 class ImagePath(Struct, frozen=True):
@@ -47,27 +47,28 @@ class ImageDiff(Struct, frozen=True):
     size_after: int
 
 
+def path_of_entry(entry: ArchiveEntry, content: bytes) -> ImagePath:
+    """Return what is compared of an entry of an image that was read; digests its content."""
+    digest = sha256(content).hexdigest() if entry.type == "file" else ""
+    return ImagePath(entry.type, entry.mode, entry.uid, entry.gid, entry.size, digest, entry.target, entry.device)
+
+
+def path_of_manifest(entry: ManifestEntry) -> ImagePath:
+    """Return what is compared of an entry of a manifest. Raises ValueError for a mode that is none."""
+    return ImagePath(
+        entry.type, int(entry.mode, 8), entry.uid, entry.gid, entry.size, entry.sha256, entry.target, entry.device,
+        entry.owner,
+    )  # fmt: skip
+
+
 def paths_of_archive(archive: Archive) -> dict[str, ImagePath]:
     """Return what an image that was read consists of; digests its files."""
-    return {
-        path: ImagePath(
-            entry.type, entry.mode, entry.uid, entry.gid, entry.size,
-            sha256(archive.read(entry)).hexdigest() if entry.type == "file" else "", entry.target, entry.device,
-        )
-        for path, entry in archive.effective().items()
-    }  # fmt: skip
+    return {path: path_of_entry(entry, archive.read(entry)) for path, entry in archive.effective().items()}
 
 
 def paths_of_manifest(manifest: Manifest) -> dict[str, ImagePath]:
     """Return what an image consists of according to its manifest. Later parts win, as when the kernel unpacks them."""
-    return {
-        entry.path: ImagePath(
-            entry.type, int(entry.mode, 8), entry.uid, entry.gid, entry.size, entry.sha256, entry.target, entry.device,
-            entry.owner,
-        )
-        for part in manifest.parts
-        for entry in part.entries
-    }  # fmt: skip
+    return {entry.path: path_of_manifest(entry) for part in manifest.parts for entry in part.entries}
 
 
 def diff(
