@@ -135,7 +135,9 @@ def test_a_full_disk(preroot: Command, directory: Path, full: str, workspace: ob
             for name, data in LAST.items():
                 (disk / name).write_bytes(data)
             done = preroot("build", "my.toml", "--output", "disk", cwd=directory)
-            check(done, 1, "cannot write disk/preroot.initrd: No space left on device", "the last image is still there")
+            check(
+                done, 1, "cannot write disk/preroot.vmlinuz: No space left on device", "the last image is still there"
+            )
             assert contents(disk) == LAST
             return
         if full == "cache with packages":  # these fit, and there is no room to unpack them
@@ -157,7 +159,7 @@ def test_a_limit_of_file_sizes(preroot: Command, directory: Path) -> None:
 
     assert preroot("plan", "my.toml", cwd=directory).returncode == 0  # the store has all packages now
     done = preroot("build", "my.toml", "--output", "out", cwd=directory, preexec_fn=limit)
-    check(done, 1, "cannot write out/preroot.initrd: File too large", "")
+    check(done, 1, "cannot write out/preroot.vmlinuz: File too large", "")
     assert contents(directory / "out") == LAST
 
 

@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 from fixture_types import Command, LockMaker
@@ -169,6 +170,33 @@ def test_what_is_changed_is_built_anew(preroot: Command, tmp_path: Path, debian_
     assert image.stat().st_size > 1e6
 
 
+def test_a_recipe_that_is_saved_while_it_is_built(
+    workspace: Workspace, preroot: Command, tmp_path: Path, debian_lock: LockMaker
+) -> None:
+    """What was saved then is not what was built, so the next build has something to do."""
+    recipe = tmp_path / "my.toml"
+    recipe.write_text("[compression]\nlevel = 12\n")
+    shutil.copy(debian_lock(), tmp_path / "my.lock")
+    argv = [sys.executable, "-m", "preroot", "build", "my.toml", "--output", "out"]
+    env: Mapping[str, str] = {**os.environ, "PREROOT_CACHE": str(workspace.cache)}
+    with subprocess.Popen(argv, env=env, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as build:
+        wait_for_writing(build, tmp_path / "out")
+        recipe.write_text("[compression]\nlevel = 11\n")
+        assert build.wait() == 0
+    assert json.loads((tmp_path / "out/preroot.manifest.json").read_bytes())["parts"][0]["level"] == 12
+    assert preroot(*argv[3:], cwd=tmp_path).returncode == 0
+    assert json.loads((tmp_path / "out/preroot.manifest.json").read_bytes())["parts"][0]["level"] == 11
+    assert "nothing has changed" in preroot(*argv[3:], cwd=tmp_path).stdout
+
+
+def wait_for_writing(build: subprocess.Popen[Any], output: Path) -> None:
+    """Wait until a build writes its image."""
+    until = time.monotonic() + 60
+    while not list(output.glob(".*.initrd.*.part")):
+        assert build.poll() is None and time.monotonic() < until
+        time.sleep(0.01)
+
+
 def test_building_again_leaves_no_trace(preroot: Command, output: Path) -> None:
     """The same build, done anew over the old one, gives the same bytes and leaves nothing else behind."""
     for _ in range(2):
@@ -192,10 +220,7 @@ def test_an_interrupted_build_leaves_the_last_image(
     build_process = subprocess.Popen(argv, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     signal.signal(number, before_signals)
     with build_process as build:
-        until = time.monotonic() + 60
-        while not list(output.glob(".*.part")):  # it is writing the image now
-            assert build.poll() is None and time.monotonic() < until
-            time.sleep(0.01)
+        wait_for_writing(build, output)
         build.send_signal(number)
         _, said = build.communicate(timeout=60)
     assert build.returncode == status, said

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
@@ -30,7 +31,8 @@ def image(tmp_path: Path) -> Path:
     """A built image with manifest and kernel beside it."""
     what = plan(part("base", CONTENT))
     path = tmp_path / "t.initrd"
-    manifest = make_manifest(what, write_image(what, path, ContentReader()))
+    beside = {"kernel": sha256(b"kernel").hexdigest()}
+    manifest = make_manifest(what, write_image(what, path, ContentReader()), beside)
     path.with_name("t.manifest.json").write_bytes(encode(manifest))
     path.with_name("t.vmlinuz").write_bytes(b"kernel")
     return path
@@ -58,7 +60,14 @@ def test_an_image_without_its_company(image: Path, name: str, message: str) -> N
 
 def test_a_manifest_of_another_image(image: Path) -> None:
     image.write_bytes(image.read_bytes() + bytes(4))
-    with pytest.raises(BuildError, match=r"t\.manifest\.json is the manifest of another image"):
+    with pytest.raises(BuildError, match=r"t\.initrd is not what its manifest .*t\.manifest\.json says"):
+        read_built(image)
+
+
+def test_a_kernel_of_another_build(image: Path) -> None:
+    """What a build leaves that is killed between two of its files: same size, other content."""
+    image.with_name("t.vmlinuz").write_bytes(b"lenrek")
+    with pytest.raises(BuildError, match=r"t\.vmlinuz is not what its manifest .*: they are of two builds"):
         read_built(image)
 
 

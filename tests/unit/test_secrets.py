@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import time
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -28,7 +29,7 @@ from preroot.tree.declare import feature_declarations
 from preroot.tree.model import BytesContent
 from preroot.tree.pool import Pool
 from preroot.tree.users import KnownNames, allocate
-from preroot.unchanged import recall, remember
+from preroot.unchanged import Watch, recall, remember, stamp
 
 PLANTED = "planted4711planted"
 HASH = f"$6$salt${PLANTED}"
@@ -170,11 +171,13 @@ def test_joined_initrds_are_for_their_owner_alone(tmp_path: Path) -> None:
 def test_the_note_of_a_build_has_no_sizes(tmp_path: Path) -> None:
     key = tmp_path / "key"
     key.write_text("x" * 12_345)
-    remember(tmp_path / "cache", ["build"], [key], "said")
+    os.utime(key, (1, 1))
+    time.sleep(0.05)  # what has changed just now is not noted
+    remember(tmp_path / "cache", ["build"], Watch().note({key: stamp(key)}, {}, "said"))
     (note,) = (tmp_path / "cache" / "unchanged").iterdir()
     assert str(key) in note.read_text() and "12345" not in note.read_text().replace(str(key.stat().st_ino), "")
     assert recall(tmp_path / "cache", ["build"]) == "said"
-    stamp = key.stat()
+    before = key.stat()
     key.write_text("y" * 12_345)
-    os.utime(key, ns=(stamp.st_atime_ns, stamp.st_mtime_ns))  # ctime still tells
+    os.utime(key, ns=(before.st_atime_ns, before.st_mtime_ns))  # ctime still tells
     assert recall(tmp_path / "cache", ["build"]) is None

@@ -145,4 +145,4 @@ def _plot(target: Path, proof: Proof) -> None:
     from preroot.engine.building import write_file
 
     picture = timeline.svg(timeline.rows(proof.result.milestones), f"Boot of {proof.result.name}")
-    write_file(target, picture.encode(), secret=False)
+    write_file(target, picture.encode())

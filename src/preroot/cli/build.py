@@ -19,6 +19,7 @@ from preroot.cli.options import (
 )
 from preroot.cli.report import megabytes, print_json, reporter_for, say
 from preroot.engine import BuildResult, Engine
+from preroot.unchanged import Stamp, Watch, remember, stamp
 
 
 @click.command("build")
@@ -48,8 +49,7 @@ def build_command(
       preroot build my.toml --kernel 6.12.117+deb13-amd64
       preroot build --kernel-module e1000e --kernel-module drivers/net/
     """
-    from preroot.unchanged import remember
-
+    watch = Watch()
     overrides = overrides_from(options)
     with Engine(reporter=reporter_for(quiet=quiet, json=as_json)) as engine:
         loaded = engine.load(recipe, overrides)
@@ -57,13 +57,14 @@ def build_command(
         _show(result, quiet=quiet, as_json=as_json)
         said = "" if quiet or as_json else f"{result.image}: nothing has changed\n"
         if not as_json:
-            remember(engine.workspace.cache, arguments, result.consulted, said)
+            note = watch.note({**result.consulted, **_libraries()}, result.written, said)
+            remember(engine.workspace.cache, arguments, note)
 
 
 def _show(result: BuildResult, *, quiet: bool, as_json: bool) -> None:
     if as_json:
         data = structs.asdict(_without_traces(result) if result.secret else result)
-        del data["consulted"]  # some two hundred paths: for programs that call the engine
+        del data["consulted"], data["written"]  # some two hundred paths: for programs that call the engine
         print_json(data)
     elif not quiet:
         parts = ", ".join(f"{part.name} {megabytes(part.size)}" for part in result.parts)
@@ -78,3 +79,11 @@ def _without_traces(result: BuildResult) -> BuildResult:
     return structs.replace(
         result, sha256="", parts=tuple(structs.replace(part, uncompressed=0) for part in result.parts)
     )
+
+
+def _libraries() -> dict[Path, Stamp]:
+    """Return the directory that Python's packages lie in: installing another version of one changes its time."""
+    import msgspec
+
+    directory = Path(msgspec.__file__).parent.parent
+    return {directory: stamp(directory)}

@@ -11,7 +11,7 @@ prints, ends the process, changes its directory or its signal handlers, or keeps
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from importlib import import_module
 from os import PathLike
 from pathlib import Path
@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 from msgspec import structs
 
 from preroot.cache import default_cache
-from preroot.engine.building import BuildResult, make_directory, output_names, read_manifest, write_outputs
+from preroot.engine.building import BuildResult, check_outputs, make_directory, read_manifest, write_outputs
 from preroot.engine.checks import Check, Problem, checked
 from preroot.engine.local import read_local
 from preroot.engine.locking import Chooser, LockChange, Locked, common_lock, find_lock, lock_path
@@ -31,7 +31,7 @@ from preroot.engine.workspace import Workspace, runtime_directories, source_of
 from preroot.errors import BuildError, PrerootError, RecipeError
 from preroot.image.compress import codec_tools
 from preroot.image.content import ContentReader
-from preroot.packages.lock import lock_diff, write_lock
+from preroot.packages.lock import lock_diff, stage_lock, write_lock
 from preroot.packages.model import Lock, Package, Resolution
 from preroot.packages.source import Source
 from preroot.packages.store import GcResult, Store
@@ -39,7 +39,9 @@ from preroot.progress import Reporter, Silent, Step
 from preroot.recipe.distributions import DistributionInfo
 from preroot.recipe.load import NO_OVERRIDES, LoadedRecipe, Overrides, load_data, load_recipe
 from preroot.recipe.schema import Distribution, Recipe
+from preroot.staging import Staging
 from preroot.tree.model import Entry, KernelPlan, PartPlan, Plan
+from preroot.unchanged import stamp
 
 if TYPE_CHECKING:
     from preroot.boot.stage import DiskEntry
@@ -150,7 +152,11 @@ class Engine:
         source = self.source(loaded.recipe.distribution, chooser.distribution)
         locked = chooser.resolve(source, None if update else old or self._common_lock(loaded, path), self.reporter)
         if write:
-            write_lock(path, locked.lock)
+            with Staging() as staging:
+                stage_lock(path, locked.lock, staging)
+                other = staging.commit_unless(lambda: None if update else _written_meanwhile(path, old, chooser))
+            if other is not None:
+                return chooser.locked(other)
         return structs.replace(locked, changes=tuple(lock_diff(old, locked.lock))) if old else locked
 
     def _fitting(self, locked: Locked, path: Path, *, frozen: bool, write: bool) -> Locked:
@@ -196,9 +202,15 @@ class Engine:
         The files are named after `name` ('': the recipe's name). `threads` is the number of compression threads (0:
         all processors); it decides no byte. Raises BuildError; whatever was in `output` then stays as it was.
         """
-        make_directory(output)
+        with Staging() as staging:
+            result = self._stage(plan, output, staging, name=name or plan.name, threads=threads)
+            staging.commit()
+        return structs.replace(result, written=staging.stamps)
+
+    def _stage(self, plan: Plan, output: Path, staging: Staging, *, name: str, threads: int) -> BuildResult:
+        check_outputs(name, output)
         return write_outputs(
-            plan, output, self.store, name=name or plan.name, threads=threads, reporter=self.reporter
+            plan, output, self.store, staging, name=name, threads=threads, reporter=self.reporter
         )  # fmt: skip
 
     def build(
@@ -209,18 +221,21 @@ class Engine:
         The lock lies at `lock` (None: see `lock_path`); with `frozen` it is used as it is. Raises BuildError; whatever
         was in `output` then stays as it was.
         """
-        make_directory(output)
+        check_outputs(loaded.output_name, output)
         path = lock or self.lock_path(loaded, output)
+        before = {each: stamp(each) for each in (path, *runtime_directories(self.workspace.search))}
         locked = self.lock(loaded, path, frozen=frozen)
         plan = self.plan(loaded, locked)
         for warning in plan.warnings:
             self.reporter.warn(warning)
         self._check_tools(locked.lock, plan.lock.tools, frozen=frozen)
         threads = loaded.recipe.compression.threads
-        result = self.write(plan, output, name=loaded.output_name, threads=threads)
-        if not frozen and plan.lock != locked.lock:  # numbers of users, versions of tools
-            write_lock(path, plan.lock)
-        return structs.replace(result, consulted=tuple(self._consulted(locked, path, result)))
+        with Staging() as staging:
+            result = self._stage(plan, output, staging, name=loaded.output_name, threads=threads)
+            if not frozen:  # numbers of users, versions of tools
+                stage_lock(path, plan.lock, staging)
+            staging.commit()
+        return structs.replace(result, consulted={**before, **locked.files}, written=staging.stamps)
 
     def _check_tools(self, lock: Lock, tools: Mapping[str, str], *, frozen: bool) -> None:
         """Tell which tools have other versions than in the lock; raise BuildError for them if it is frozen."""
@@ -288,7 +303,11 @@ class Engine:
         """
         return lock_path(loaded, output, self.workspace.search)
 
-    def _consulted(self, locked: Locked, lock: Path, result: BuildResult) -> Iterable[Path]:
-        yield from locked.files
-        yield from runtime_directories(self.workspace.search)
-        yield from (lock, *output_names(result.image.stem, result.image.parent).values())
+
+def _written_meanwhile(path: Path, old: Lock | None, chooser: Chooser) -> Lock | None:
+    """Return the lock that another build has written for the same recipe while this one resolved, if it fits."""
+    try:
+        found = find_lock(path)
+    except RecipeError:
+        return None
+    return found if found is not None and found != old and chooser.misfit(found) is None else None

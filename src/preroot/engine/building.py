@@ -3,19 +3,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator
 from pathlib import Path
 
 from msgspec import Struct
 
 from preroot.errors import BuildError
 from preroot.image.content import ContentReader
+from preroot.image.digest import content_digest
 from preroot.image.kept import KeptParts
 from preroot.image.manifest import Manifest, decode, encode, make_manifest
-from preroot.image.write import Output, WrittenImage, WrittenPart, replace_file, write_image
+from preroot.image.write import WrittenPart, write_image
 from preroot.packages.store import Store
 from preroot.progress import Reporter
+from preroot.staging import Staging, check_target
 from preroot.tree.model import Plan
+from preroot.unchanged import Stamp
 
 
 class BuildResult(Struct, frozen=True):
@@ -34,13 +37,15 @@ class BuildResult(Struct, frozen=True):
     secret: bool
     #: the plan's
     warnings: tuple[str, ...] = ()
-    #: every file that decided about it, those that do not exist included (one that appears is a change); only
-    #: Engine.build knows them, after Engine.write alone there are none
-    consulted: tuple[Path, ...] = ()
+    #: every file that decided about it, those that do not exist included (one that appears is a change), with its
+    #: stamp from before it was read; only Engine.build knows them, after Engine.write alone there are none
+    consulted: dict[Path, Stamp] = {}
+    #: every file that is its result, the lock of Engine.build included, with its stamp
+    written: dict[Path, Stamp] = {}
 
 
 def output_names(name: str, directory: Path) -> dict[str, Path]:
-    """Return where a build writes: `image`, `manifest`, `kernel`, by its name (`LoadedRecipe.output_name`)."""
+    """Return where a build writes, by its name (`LoadedRecipe.output_name`): image, manifest, what is beside."""
     return {
         "image": directory / f"{name}.initrd",
         "manifest": directory / f"{name}.manifest.json",
@@ -49,39 +54,41 @@ def output_names(name: str, directory: Path) -> dict[str, Path]:
 
 
 def write_outputs(
-    plan: Plan, directory: Path, store: Store, *, name: str, threads: int, reporter: Reporter
+    plan: Plan, directory: Path, store: Store, staging: Staging, *, name: str, threads: int, reporter: Reporter
 ) -> BuildResult:
-    """Write image, manifest and kernel of a plan into `directory`, named after `name`.
+    """Write all outputs of a plan, to be in `directory`, named after `name`, when `staging` is committed.
 
-    The image is renamed into place before its manifest, and the manifest carries the image's digest: who finds the
-    two apart after a crash can tell. Raises BuildError; each file then is as it was before.
+    The manifest comes last and carries the digests of image and kernel: who finds them apart after a crash can tell.
+    Raises BuildError.
     """
     names = output_names(name, directory)
     reader = ContentReader(store)
+    digests = {}
+    for role, data, digest in _beside(plan, reader):
+        staging.write(names[role], data)
+        digests[role] = digest
     kept = KeptParts(store, plan)
-    written = write_image(plan, names["image"], reader, threads=threads, kept=kept, reporter=reporter)
-    manifest = make_manifest(plan, written)
-    write_file(names["manifest"], encode(manifest), secret=plan.secret)
-    kernel = plan.kernel.image if plan.kernel else None
-    if kernel is not None:
-        write_file(names["kernel"], reader.read(kernel), secret=False)
-    return _result(plan, written, manifest, names, kernel is not None)
-
-
-def _result(
-    plan: Plan, written: WrittenImage, manifest: Manifest, names: Mapping[str, Path], has_kernel: bool
-) -> BuildResult:
+    written = write_image(plan, names["image"], reader, staging=staging, threads=threads, kept=kept, reporter=reporter)
+    manifest = make_manifest(plan, written, digests)
+    staging.write(names["manifest"], encode(manifest), secret=plan.secret)
     return BuildResult(
-        image=names["image"],
-        manifest=names["manifest"],
-        kernel=names["kernel"] if has_kernel else None,
-        size=written.size,
-        sha256=written.sha256,
-        tree_digest=manifest.tree_digest,
-        parts=written.parts,
-        secret=plan.secret,
-        warnings=plan.warnings,
-    )
+        image=names["image"], manifest=names["manifest"], kernel=names["kernel"] if "kernel" in digests else None,
+        size=written.size, sha256=written.sha256, tree_digest=manifest.tree_digest, parts=written.parts,
+        secret=plan.secret, warnings=plan.warnings,
+    )  # fmt: skip
+
+
+def _beside(plan: Plan, reader: ContentReader) -> Iterator[tuple[str, bytes, str]]:
+    """Yield what lies beside the image and belongs to it: role, as `output_names` has it, content and SHA-256."""
+    if plan.kernel is not None and plan.kernel.image is not None:
+        yield "kernel", reader.read(plan.kernel.image), content_digest(plan.kernel.image)
+
+
+def check_outputs(name: str, directory: Path) -> None:
+    """Raise BuildError when a build could not write there: better before packages are resolved than after it."""
+    make_directory(directory)
+    for path in output_names(name, directory).values():
+        check_target(path)
 
 
 def make_directory(directory: Path) -> None:
@@ -120,13 +127,11 @@ def secrets_of(image: Path) -> frozenset[str]:
     return frozenset(entry.path for part in read_manifest(path).parts for entry in part.entries if entry.secret)
 
 
-def write_file(path: Path, data: bytes, *, secret: bool) -> None:
-    """Write a whole file aside and rename it into place; one that is the same already is left alone."""
-    if not secret and path.is_file() and path.stat().st_size == len(data) and path.read_bytes() == data:
-        return
+def write_file(path: Path, data: bytes) -> None:
+    """Write a whole file aside and rename it into place; one that is the same already is left alone.
 
-    def write(output: Output) -> tuple[WrittenPart, ...]:
-        output.write(data)
-        return ()
-
-    replace_file(path, write, secret=secret)
+    Raises BuildError when it can't be written.
+    """
+    with Staging() as staging:
+        staging.write(path, data)
+        staging.commit()

@@ -37,6 +37,7 @@ from preroot.recipe.library import Features
 from preroot.recipe.load import LoadedRecipe
 from preroot.recipe.search import SearchPath
 from preroot.recipe.select import check_options, select
+from preroot.unchanged import Stamp, stamp
 
 #: Packages whose versions features compare (`when = { systemd = ">=256" }`).
 _COMPARED = ("systemd",)
@@ -61,8 +62,8 @@ class Locked(Struct, frozen=True):
     drivers: dict[str, Driver]
     #: digests of the data that is used, as the lock has them
     data: dict[str, str]
-    #: every file that was looked at for it
-    files: tuple[Path, ...]
+    #: every file that was looked at for it, with its stamp
+    files: dict[Path, Stamp]
     #: what is other than in the lock that was there before
     changes: tuple[LockChange, ...] = ()
     #: what is read from directories of the user's, as it is now
@@ -156,10 +157,15 @@ class Chooser:
     def locked(self, lock: Lock) -> Locked:
         """Return the recipe with `lock`, features evaluated under its versions."""
         chosen = self.choose(lock.versions)
-        files = (
-            *self.loaded.files, *self.features.files, *self.distribution.consulted, *driver_files(self._search),
-            *self.local.paths,
-        )  # fmt: skip
+        local = {path: stamp(path) for path in self.local.paths}
+        # what several looked at counts as it was at first
+        files = {
+            **local,
+            **driver_files(self._search),
+            **self.distribution.consulted,
+            **self.features.files,
+            **self.loaded.files,
+        }
         features = [each for group in chosen.values() for each in group]
         drivers = load_drivers(self._search)
         data = data_digests(features, self.distribution, self.runtime, drivers)

@@ -86,7 +86,7 @@ class Proof(Struct, frozen=True):
 def read_built(image: Path) -> BuiltImage:
     """Return the built image at `image`, with the kernel and the manifest that a build puts beside it.
 
-    Raises BuildError where one of them is missing, or the manifest is of another image.
+    Raises BuildError where one of them is missing, or the manifest is of another image or kernel.
     """
     names = output_names(image.stem, image.parent)
     for name in ("image", "manifest", "kernel"):
@@ -95,9 +95,20 @@ def read_built(image: Path) -> BuiltImage:
             raise BuildError(f"{image} can't be booted: there is no {name} {path}",
                              "boot an image where `preroot build` wrote it, or name a recipe")  # fmt: skip
     manifest = read_manifest(names["manifest"])
-    if image.stat().st_size != manifest.image_size:
-        raise BuildError(f"{names['manifest']} is the manifest of another image than {image}", "build it again")
+    _check_digest(image, manifest.image_sha256, names["manifest"])
+    for role, sha256 in manifest.beside.items():
+        if names[role].exists():  # what is only about the image need not be there
+            _check_digest(names[role], sha256, names["manifest"])
     return BuiltImage(image, names["kernel"], manifest)
+
+
+def _check_digest(path: Path, sha256: str, manifest: Path) -> None:
+    """Raise BuildError for a file that is not the manifest's: a build that was killed between two, or edited."""
+    import hashlib
+
+    with path.open("rb") as file:
+        if hashlib.file_digest(file, "sha256").hexdigest() != sha256:
+            raise BuildError(f"{path} is not what its manifest {manifest} says: they are of two builds", "build again")
 
 
 def check_root(root: str, manifest: Manifest) -> FsType:

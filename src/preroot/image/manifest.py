@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from hashlib import sha256
 
 import msgspec
@@ -85,6 +86,8 @@ class Manifest(Struct, frozen=True, rename="kebab"):
     kernel: ManifestKernel | None
     cmdline: tuple[str, ...]
     secret: bool
+    #: what a build puts beside the image, and belongs to it: role ("kernel") → SHA-256
+    beside: dict[str, str]
     parts: tuple[ManifestPart, ...]
     left_out: tuple[LeftOut, ...]
 
@@ -94,8 +97,13 @@ def lock_digest(lock: Lock) -> str:
     return sha256(msgspec.json.encode(lock, order="deterministic")).hexdigest()
 
 
-def make_manifest(plan: Plan, written: WrittenImage) -> Manifest:
-    """Return the manifest of an image that was written from a plan."""
+def make_manifest(
+    plan: Plan, written: WrittenImage, beside: Mapping[str, str] | None = None
+) -> Manifest:  # fmt: skip
+    """Return the manifest of an image that was written from a plan.
+
+    `beside`: role → SHA-256 of what is written beside the image.
+    """
     planned = {part.name: part for part in plan.parts}
     parts = []
     for place in written.parts:
@@ -115,7 +123,8 @@ def make_manifest(plan: Plan, written: WrittenImage) -> Manifest:
         tree_digest=image_tree_digest((part.name, part.tree_digest) for part in parts),
         lock_digest=lock_digest(plan.lock), tools=dict(sorted(plan.lock.tools.items())),
         kernel=ManifestKernel(kernel.version, kernel.packages, kernel.modules, kernel.builtin) if kernel else None,
-        cmdline=plan.cmdline, secret=plan.secret, parts=tuple(parts), left_out=plan.left_out,
+        cmdline=plan.cmdline, secret=plan.secret, beside=dict(sorted((beside or {}).items())), parts=tuple(parts),
+        left_out=plan.left_out,
     )  # fmt: skip
 
 

@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""Writes the parts of a plan: aside first, and in place of the last image only when all is well."""
+"""Writes the parts of a plan, one behind the other, into a file that is staged."""
 
 from __future__ import annotations
 
-import os
+import hashlib
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import IO, Protocol
+from typing import BinaryIO, Protocol
 
 from msgspec import Struct
 
@@ -18,6 +18,7 @@ from preroot.image.cpio import archive_chunks
 from preroot.image.kept import KeptPart, KeptParts
 from preroot.progress import Reporter, Silent
 from preroot.recipe.schema import Codec, FormatName, LayoutName
+from preroot.staging import Staging, write_all
 from preroot.tree.model import Entry, KernelPlan, PartPlan, Plan
 
 #: The kernel looks for microcode only in an uncompressed archive at the very beginning
@@ -79,16 +80,21 @@ def check_formats(plan: Plan) -> None:
 
 
 def write_image(
-    plan: Plan, target: Path, reader: ContentReader, *, threads: int = 0, kept: KeptParts | None = None,
-    reporter: Reporter | None = None,
+    plan: Plan, target: Path, reader: ContentReader, *, staging: Staging | None = None, threads: int = 0,
+    kept: KeptParts | None = None, reporter: Reporter | None = None,
 ) -> WrittenImage:  # fmt: skip
     """Write the image of a plan to the file `target` and return what was written.
 
+    With `staging` it is there when that is committed, together with what else is staged; without, at once.
     `threads` is the number of compression threads (0: all processors). Parts that are in `kept` are taken from there,
     and those that are not are put there; None: all are made anew. The file is readable by its owner alone if the plan
-    has a secret.
-    Raises BuildError and RecipeError for what cannot be written; the last image then stays as it was.
+    has a secret. Raises BuildError and RecipeError for what cannot be written.
     """
+    if staging is None:
+        with Staging() as alone:
+            image = write_image(plan, target, reader, staging=alone, threads=threads, kept=kept, reporter=reporter)
+            alone.commit()
+        return image
     check_formats(plan)
     parts = parts_in_order(plan)
     if not parts:
@@ -98,7 +104,7 @@ def write_image(
     write = _WRITERS[plan.layout, parts[0].format]
     reporter = reporter or Silent()
     total = sum(entry.size for part in parts for entry in part.tree.entries.values())
-    with reporter.step("packing", total) as step:
+    with reporter.step("packing", total) as step, staging.new(target, secret=plan.secret) as file:
 
         def read(entry: Entry) -> bytes:
             data = reader.read(entry)
@@ -108,35 +114,9 @@ def write_image(
         def pack(part: PartPlan) -> _Packing:
             return _Packing(part, read, threads)
 
-        return replace_file(target, lambda file: write(file, parts, pack, kept), secret=plan.secret)
-
-
-def replace_file(target: Path, write: Callable[[Output], tuple[WrittenPart, ...]], *, secret: bool) -> WrittenImage:
-    """Let `write` fill a new file, sync it to the disk and put it in the place of `target`.
-
-    The new file is mode 0644, or 0600 if `secret`. Raises BuildError when the disk is full or the directory cannot be
-    written; nothing is left behind then, whatever fails.
-    """
-    import tempfile
-    from hashlib import sha256
-
-    aside = ""
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, aside = tempfile.mkstemp(prefix=f".{target.name}.", suffix=".part", dir=target.parent)
-        with os.fdopen(descriptor, "wb", buffering=0) as raw:
-            output = Output(raw, sha256())
-            parts = write(output)
-            os.fchmod(descriptor, 0o600 if secret else 0o644)
-            os.fsync(descriptor)
-        Path(aside).replace(target)
-        aside = ""
-    except OSError as error:
-        raise BuildError(f"cannot write {target}: {error.strerror}", _hint(error)) from None
-    finally:
-        if aside:
-            Path(aside).unlink(missing_ok=True)
-    return WrittenImage(str(target), output.position, output.digest.hexdigest(), parts)
+        output = Output(file, hashlib.sha256())
+        written = write(output, parts, pack, kept)
+    return WrittenImage(str(target), output.position, output.digest.hexdigest(), written)
 
 
 class Digest(Protocol):
@@ -152,7 +132,7 @@ class Digest(Protocol):
 class Output:
     """A file that is written from beginning to end: counts and digests what goes by."""
 
-    def __init__(self, raw: IO[bytes], digest: Digest) -> None:
+    def __init__(self, raw: BinaryIO, digest: Digest) -> None:
         self._raw = raw
         self.digest = digest
         self.position = 0
@@ -161,9 +141,7 @@ class Output:
         """Write all of the data."""
         self.digest.update(data)
         self.position += len(data)
-        rest = memoryview(data)
-        while rest:
-            rest = rest[self._raw.write(rest) :]
+        write_all(self._raw, data)
 
     def align(self, to: int) -> None:
         """Write zeros up to the next multiple of `to` bytes."""
@@ -232,14 +210,6 @@ class _Packing:
         for chunk in chunks:
             self.uncompressed += len(chunk)
             yield chunk
-
-
-def _hint(error: OSError) -> str:
-    import errno
-
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return "the last image is still there; free some space, or choose another --output"
-    return "choose another --output" if error.errno in (errno.EACCES, errno.EROFS, errno.EPERM) else ""
 
 
 _Writer = Callable[

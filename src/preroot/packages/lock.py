@@ -7,7 +7,6 @@ repository: nothing in it can name a path outside a mirror or an option of a pro
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ import msgspec
 from preroot.errors import BuildError, RecipeError
 from preroot.packages.model import Lock, Package
 from preroot.recipe.schema import Distribution
+from preroot.staging import Staging
 
 #: format of the file; another one does not fit
 FORMAT = 1
@@ -116,25 +116,14 @@ def write_lock(path: Path, lock: Lock) -> None:
 
     Raises BuildError when it cannot be written.
     """
-    import tempfile
+    with Staging() as staging:
+        stage_lock(path, lock, staging)
+        staging.commit()
 
-    data = render_lock(lock)
-    try:
-        if path.exists() and path.read_bytes() == data:
-            return
-        handle, aside = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
-        try:
-            with os.fdopen(handle, "wb") as stream:
-                stream.write(data)
-                stream.flush()
-                os.fsync(handle)
-                os.fchmod(handle, 0o644)
-            Path(aside).replace(path)
-        except BaseException:
-            Path(aside).unlink(missing_ok=True)
-            raise
-    except OSError as error:
-        raise BuildError(f"cannot write the lock {path}: {error.strerror}") from None
+
+def stage_lock(path: Path, lock: Lock, staging: Staging) -> None:
+    """Write `lock` aside; it is at `path` when `staging` is committed. Raises BuildError as `write_lock` does."""
+    staging.write(path, render_lock(lock), what="the lock ")
 
 
 def request_digest(distribution: Distribution, requests: Sequence[str]) -> str:

@@ -18,6 +18,7 @@ from preroot.recipe.merge import merge
 from preroot.recipe.schema import Base
 from preroot.recipe.search import SEARCH_PATH, Consulted, SearchPath, drop_ins, find, toml_names
 from preroot.recipe.validate import convert, read_table
+from preroot.unchanged import Stamp
 
 
 class Packages(Base, frozen=True):
@@ -110,7 +111,7 @@ class DistributionInfo(Struct, frozen=True):
     #: package (glob) → archive component, where that is not the first
     components: dict[str, str]
     #: every file that was looked at, those that do not exist included
-    consulted: tuple[Path, ...]
+    consulted: dict[Path, Stamp]
 
 
 def load_distribution(name: str, release: str, arch: str, search: SearchPath = SEARCH_PATH) -> DistributionInfo:
@@ -131,11 +132,11 @@ def load_distribution(name: str, release: str, arch: str, search: SearchPath = S
     for path in (file, *drop_ins(folders, consulted)):
         data = merge(data, read_table(path, DistributionFile))
     loaded = convert(data, DistributionFile, lambda _: str(file))
-    return _resolve(name, loaded, release, arch, consulted.paths)
+    return _resolve(name, loaded, release, arch, consulted.stamps)
 
 
 def _resolve(
-    name: str, loaded: DistributionFile, wanted: str, arch: str, consulted: tuple[Path, ...]
+    name: str, loaded: DistributionFile, wanted: str, arch: str, consulted: dict[Path, Stamp]
 ) -> DistributionInfo:
     names = [each for each, its in loaded.release.items() if wanted in (each, its.number, *its.aliases) and wanted]
     if not names:

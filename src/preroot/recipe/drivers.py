@@ -15,6 +15,7 @@ from preroot.recipe.merge import merge
 from preroot.recipe.schema import Base
 from preroot.recipe.search import Consulted, SearchPath, drop_ins, find
 from preroot.recipe.validate import convert, read_table
+from preroot.unchanged import Stamp
 
 _NAME = "drivers.toml"
 
@@ -39,11 +40,11 @@ class DriverFile(Base, frozen=True):
     driver: dict[str, Driver] = {}
 
 
-def driver_files(search: SearchPath) -> tuple[Path, ...]:
-    """Return every path that decides about `load_drivers`, those that do not exist included."""
+def driver_files(search: SearchPath) -> dict[Path, Stamp]:
+    """Return every path that decides about `load_drivers`, those that do not exist included, with its stamp."""
     consulted = Consulted()
     _paths(search, consulted)
-    return consulted.paths
+    return consulted.stamps
 
 
 def load_drivers(search: SearchPath) -> dict[str, Driver]:

@@ -16,6 +16,7 @@ from preroot.recipe.secrets import SECRET_WORDS, is_secret_key
 from preroot.recipe.template import NAMES, names_in, uses_secret
 from preroot.recipe.toml import Key, dotted, parse, positions, read_text
 from preroot.recipe.validate import convert
+from preroot.unchanged import Stamp
 
 
 class Features(Mapping[str, Feature]):
@@ -51,9 +52,9 @@ class Features(Mapping[str, Feature]):
         return sum(1 for _ in self)
 
     @property
-    def files(self) -> tuple[Path, ...]:
-        """Return every path that was looked at so far, those that do not exist included."""
-        return self._consulted.paths
+    def files(self) -> dict[Path, Stamp]:
+        """Return every path that was looked at so far, those that do not exist included, with its stamp."""
+        return self._consulted.stamps
 
     def _load(self, name: str) -> Feature | None:
         file = find(self._search, f"features/{name}.toml", self._consulted)

@@ -22,6 +22,7 @@ from preroot.recipe.search import SEARCH_PATH, Consulted, SearchPath, drop_ins, 
 from preroot.recipe.secrets import HIDDEN, holds_secret
 from preroot.recipe.toml import Key, dotted, parse, positions, quoted, read_text
 from preroot.recipe.validate import convert
+from preroot.unchanged import Stamp
 
 #: The recipe that is built when none is named.
 DEFAULT = "default"
@@ -87,13 +88,14 @@ class Layer(Struct, frozen=True):
 class LoadedRecipe(Struct, frozen=True):
     """A recipe, and where it came from.
 
-    `files` are all paths that were looked at, those that do not exist included (a path that appears is a change).
+    `files` are all paths that were looked at, those that do not exist included (a path that appears is a change), each
+    with its stamp from before it was read.
     `base` is the directory that relative paths in `recipe` start from.
     """
 
     recipe: Recipe
     layers: tuple[Layer, ...]
-    files: tuple[Path, ...]
+    files: dict[Path, Stamp]
     base: Path
     #: the recipe's file; None for a recipe that came as data
     path: Path | None
@@ -165,7 +167,7 @@ def _combined(
     recipe = convert(data, Recipe, where)
     check(recipe, where)
     _check_local_files(recipe, base, where, consulted)
-    return LoadedRecipe(recipe, loaded_layers, consulted.paths, base, path, overrides.kernel)
+    return LoadedRecipe(recipe, loaded_layers, consulted.stamps, base, path, overrides.kernel)
 
 
 def _locate(path: Path | None, search: SearchPath, consulted: Consulted) -> tuple[Path, tuple[Path, ...]]:

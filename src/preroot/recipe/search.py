@@ -14,6 +14,7 @@ from pathlib import Path
 from msgspec import Struct
 
 from preroot.errors import RecipeError
+from preroot.unchanged import Stamp, stamp
 
 #: Recipes, features, distributions and runtime files that come with preroot.
 BUILT_IN = Path(__file__).resolve().parent.parent
@@ -38,21 +39,23 @@ SEARCH_PATH = SearchPath()
 class Consulted:
     """Collects every path that was looked at: a result is still good while each of them is as it was.
 
-    Paths that do not exist are among them: that one appears is a change too.
+    Paths that do not exist are among them: that one appears is a change too. Each is stamped when it is added, and it
+    is added before it is read.
     """
 
     def __init__(self) -> None:
-        self._paths: dict[Path, None] = {}
+        self._stamps: dict[Path, Stamp] = {}
 
     def add(self, path: Path) -> Path:
-        """Note that `path` was looked at, and return it."""
-        self._paths[path] = None
+        """Note that `path` is going to be looked at, and return it."""
+        if path not in self._stamps:
+            self._stamps[path] = stamp(path)
         return path
 
     @property
-    def paths(self) -> tuple[Path, ...]:
-        """Return the paths, in the order in which they were first looked at."""
-        return tuple(self._paths)
+    def stamps(self) -> dict[Path, Stamp]:
+        """Return the paths with their stamps, in the order in which they were first looked at."""
+        return dict(self._stamps)
 
 
 def is_masked(path: Path, *, empty: bool) -> bool:
