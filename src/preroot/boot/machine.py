@@ -22,9 +22,11 @@ from preroot.run import find_tool
 if TYPE_CHECKING:
     from subprocess import Popen
 
+    from preroot.boot.qmp import Monitor
     from preroot.boot.serial import Console
 
 ImageFormat = Literal["raw", "qcow2"]
+Keyboard = Literal["", "usb", "virtio"]
 
 
 class DiskSpec(Struct, frozen=True):
@@ -70,6 +72,8 @@ class MachineSpec(Struct, frozen=True):
     accel: Literal["auto", "tcg", "kvm"] = "auto"
     #: CPU model; empty: the platform's
     cpu: str = ""
+    #: the only keyboard, for `Machine.press`; empty: what the platform has anyway
+    keyboard: Keyboard = ""
 
 
 def full_cmdline(spec: MachineSpec) -> str:
@@ -112,7 +116,9 @@ def qemu_argv(spec: MachineSpec, emulator: Emulator, initrd: str = "") -> list[s
         initrd = spec.initrds[0]
     kind = platform(spec.arch)
     kvm = _wants_kvm(spec, emulator)
-    argv = [emulator.program, "-M", kind.machine]
+    # Keys go to the last keyboard that QEMU has made, and a PS/2 one needs no driver that an image could lack.
+    machine = f"{kind.machine},i8042=off" if spec.keyboard and spec.arch == "amd64" else kind.machine
+    argv = [emulator.program, "-M", machine]
     argv += ["-accel", "kvm"] if kvm else []
     argv += ["-accel", "tcg,thread=multi", "-cpu", _cpu(spec, emulator, kvm)]
     argv += ["-smp", str(spec.cpus), "-m", str(spec.memory)]
@@ -120,6 +126,7 @@ def qemu_argv(spec: MachineSpec, emulator: Emulator, initrd: str = "") -> list[s
     argv += ["-kernel", spec.kernel, "-append", full_cmdline(spec)]
     argv += ["-initrd", initrd] if initrd else []
     argv += _disk_options(spec, kind)
+    argv += [option.format(virtio=kind.virtio) for option in _KEYBOARDS[spec.keyboard]]
     for number, nic in enumerate(spec.nics):
         name, options = nic.backend.partition(",")[::2]
         argv += ["-netdev", f"{name},id=net{number}" + (f",{options}" if options else "")]
@@ -162,6 +169,13 @@ _DEVICES: dict[str, str] = {
     "usb": "usb-storage,bus=xhci.0,drive={drive}",
     "scsi": "scsi-hd,bus=scsi.0,drive={drive}",
     "mmc": "sdhci-pci,id=sdhci{number}",
+}
+
+
+_KEYBOARDS: dict[Keyboard, tuple[str, ...]] = {
+    "": (),
+    "usb": ("-device", "qemu-xhci,id=keys", "-device", "usb-kbd,bus=keys.0"),
+    "virtio": ("-device", "virtio-keyboard-{virtio}"),
 }
 
 
@@ -224,6 +238,7 @@ class Machine:
         self._timeout = timeout
         self._cache = cache
         self._process: Popen[bytes] | None = None
+        self._monitor: Monitor | None = None
         self._began = 0.0
         self._timed_out = False
 
@@ -240,6 +255,11 @@ class Machine:
         self._workdir.mkdir(parents=True, exist_ok=True)
         spec = with_formats(self.spec)
         argv = qemu_argv(spec, emulator, join_initrds(spec.initrds, self._workdir / f"{self.name}.initrd"))
+        if spec.keyboard:
+            from preroot.boot.qmp import Monitor
+
+            self._monitor = Monitor()
+            argv += self._monitor.options()
         # setpriv (util-linux, essential in Debian) ends QEMU also when this process is killed by SIGKILL.
         guard = find_tool("setpriv")
         argv = [guard, "--pdeathsig", "KILL", *argv] if guard else argv
@@ -249,6 +269,7 @@ class Machine:
             self._process = subprocess.Popen(
                 argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=complaints,
                 start_new_session=True, bufsize=0,
+                pass_fds=(self._monitor.theirs.fileno(),) if self._monitor else (),
             )  # fmt: skip
         assert self._process.stdout is not None
         self.console = Console(self._process.stdout, self._process.stdin, self.log, self._began + self._timeout)
@@ -259,6 +280,11 @@ class Machine:
         in_time = self.console.drain(stop)
         self._timed_out = self._timed_out or not in_time
         return in_time
+
+    def press(self, text: str) -> None:
+        """Press keys on the machine's keyboard; the spec must have one. Errors: Monitor.press."""
+        assert self._monitor is not None, "a machine with keys to press has a keyboard"
+        self._monitor.press(text)
 
     def linger(self, seconds: float) -> bool:
         """Go on reading for so long at most (of this host); return whether the machine has ended."""
@@ -286,6 +312,8 @@ class Machine:
                 os.killpg(process.pid, signal.SIGKILL)
             process.wait()
             self.console.close()
+            if self._monitor is not None:
+                self._monitor.close()
             if process.stdin is not None:
                 with suppress(OSError):
                     process.stdin.close()

@@ -19,7 +19,11 @@ from preroot.cli.options import (
 from preroot.cli.report import megabytes, print_json, reporter_for, say, table
 from preroot.engine import Engine
 from preroot.recipe.load import LoadedRecipe, explain
+from preroot.tree.bill import Bill, bills
 from preroot.tree.model import Plan
+
+#: bytes; smaller bills are in --json only
+_BILLED = 1_000_000
 
 
 @click.command("plan")
@@ -70,12 +74,24 @@ def _summary(plan: Plan) -> None:
         rows.append((f"part {part.name}", f"{part.flavour}, {len(entries)} paths, {size}, {part.codec} {part.level}"))
         if part.features:
             rows.append(("", ", ".join(part.features)))
+        rows += [
+            ("", _bill(each))
+            for each in bills(part.tree)
+            if part.name == "modules" and each.module_bytes + each.firmware_bytes >= _BILLED
+        ]
     if plan.cmdline:
         rows.append(("cmdline", " ".join(plan.cmdline)))
     rows.append(("left out", f"{len(plan.left_out)} (--left-out)"))
     say(table(rows))
     for warning in plan.warnings:
         say(f"warning: {warning}", err=True)
+
+
+def _bill(bill: Bill) -> str:
+    """Return what a feature's drivers cost, in words."""
+    modules = f"{bill.modules} modules {megabytes(bill.module_bytes)}" if bill.modules else ""
+    firmware = f"{bill.firmware} firmware files {megabytes(bill.firmware_bytes)}" if bill.firmware else ""
+    return f"for {bill.feature} alone: " + ", ".join(filter(None, (modules, firmware)))
 
 
 def _sizes(plan: Plan) -> list[tuple[str, str, str]]:
@@ -106,6 +122,7 @@ def _as_data(plan: Plan, loaded: LoadedRecipe) -> dict[str, object]:
             }
             for part in plan.parts
         ],
+        "bills": [each for part in plan.parts if part.name == "modules" for each in bills(part.tree)],
         "left-out": plan.left_out,
         "warnings": plan.warnings,
     }  # fmt: skip
