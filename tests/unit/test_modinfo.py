@@ -37,7 +37,8 @@ PACK: dict[str, Callable[[bytes], bytes]] = {
 }
 SECTION = modinfo(
     "snd-hda", ("alias", "pci:v00008086d*"), ("alias", "snd-hda"), ("softdep", "pre: a-b c post: d"),
-    ("firmware", "x/y.bin"), ("softdep", "post: e"), ("weakdep", "f g-h"), ("description", "a=b"), depends="x-one,two",
+    ("firmware", "x/y.bin"), ("softdep", "post: e"), ("weakdep", "f g-h"), ("license", "GPL"), ("description", "a=b"),
+    ("license", "MIT"), depends="x-one,two",
 )  # fmt: skip
 
 
@@ -45,7 +46,7 @@ def expected(data: bytes) -> ModuleInfo:
     return ModuleInfo(
         name="snd_hda", depends=("x_one", "two"), pre=("a_b", "c"), post=("d", "e"), weak=("f", "g_h"),
         aliases=("pci:v00008086d*", "snd-hda"), firmware=("x/y.bin",), vermagic=VERMAGIC,
-        sha256=hashlib.sha256(data).hexdigest(), size=len(data),
+        sha256=hashlib.sha256(data).hexdigest(), size=len(data), license="GPL",
     )  # fmt: skip
 
 

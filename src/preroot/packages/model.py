@@ -111,6 +111,8 @@ class ModuleInfo(Record, frozen=True, tag="module"):
     #: long as a compressed one has not been decompressed to its end (Store.modules; Store.decompress_modules does)
     sha256: str
     size: int
+    #: MODULE_LICENSE as written; of several the first, which is what the kernel goes by (kernel/module/main.c)
+    license: str = ""
 
 
 class Keymap(Record, frozen=True, tag="keymap"):

@@ -83,6 +83,7 @@ def _record(pairs: list[tuple[str, str]], name: str, sha256: str, size: int) -> 
         aliases=tuple(dict.fromkeys(values.get("alias", ()))),
         firmware=tuple(dict.fromkeys(values.get("firmware", ()))),
         vermagic=next(iter(values.get("vermagic", ())), ""), sha256=sha256, size=size,
+        license=next(iter(values.get("license", ())), ""),
     )  # fmt: skip
 
 
