@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from collections.abc import Iterable, Iterator
@@ -18,6 +19,8 @@ from preroot.engine import BuildError, Check, Plan, Problem
 from preroot.engine.checks import checked
 
 SOURCE = Path(preroot.__file__).parent
+ROOT = Path(__file__).parents[2]
+EXAMPLES = ROOT / "examples"
 #: what has nothing to do with a build that somebody asks for in a script
 HEAVY = {"click", "rich", "zstandard", "subprocess", "asyncio", "http.client", "ssl", "difflib", "qemu"}
 
@@ -94,3 +97,21 @@ def test_one_error_is_the_builds_and_several_have_a_line_each() -> None:
     with pytest.raises(BuildError) as caught:
         checked(PLAN, [finding(one, Problem("w", severity="warning")), finding(two, one)])
     assert caught.value.message == "usr/bin/su is set-uid (exclude it)\nno licence"
+
+
+def test_the_page_shows_what_the_examples_have() -> None:
+    page = (ROOT / "docs/library.md").read_text()
+    sources = {path.name: path.read_text() for path in EXAMPLES.glob("*.py")}
+    blocks = re.findall(r"^```python\n(.*?)^```$", page, re.S | re.M)
+    assert len(blocks) >= len(sources)
+    for block in blocks:
+        assert any(block in text for text in sources.values()), block
+    for name in (*sources, "appliance.toml"):
+        assert f"(../examples/{name})" in page
+
+
+def test_the_page_names_everything_that_is_public() -> None:
+    page = (ROOT / "docs/library.md").read_text()
+    assert [name for name in engine.__all__ if f"`{name}`" not in page] == []
+    methods = [name for name, value in vars(engine.Engine).items() if callable(value) and not name.startswith("_")]
+    assert [name for name in methods if f"`{name}(" not in page] == []

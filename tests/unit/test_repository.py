@@ -124,7 +124,7 @@ def test_imports_are_found_where_they_hide() -> None:
 
 
 def test_every_source_file_has_its_licence() -> None:
-    sources = [*python_files("src", "tests", "bench", "scripts"), *shell_files(), PROJECT / "Makefile"]
+    sources = [*python_files("src", "tests", "bench", "scripts", "examples"), *shell_files(), PROJECT / "Makefile"]
     lacking = {str(path.relative_to(PROJECT)) for path in sources
                if SPDX not in "\n".join(path.read_text().splitlines()[:2])}  # fmt: skip
     assert not lacking, f"no SPDX line at the top of: {', '.join(sorted(lacking))}"
@@ -159,7 +159,7 @@ def uses_shell(call: ast.Call) -> bool:
 def test_no_shell_strings() -> None:
     """Programs are run from argv lists (preroot.run), so that no name of a file is ever read as a command."""
     found = []
-    for path in python_files("src", "tests", "bench", "scripts"):
+    for path in python_files("src", "tests", "bench", "scripts", "examples"):
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.Call) and uses_shell(node):
                 found.append(f"{path.relative_to(PROJECT)}:{node.lineno}")
@@ -167,7 +167,7 @@ def test_no_shell_strings() -> None:
 
 
 def test_files_stay_short() -> None:
-    sources = [*python_files("src", "tests", "bench", "scripts"), *shell_files()]
+    sources = [*python_files("src", "tests", "bench", "scripts", "examples"), *shell_files()]
     long = {f"{path.relative_to(PROJECT)} ({lines})" for path in sources
             if (lines := len(path.read_text().splitlines())) > LONGEST_FILE}  # fmt: skip
     assert not long, f"longer than {LONGEST_FILE} lines: {', '.join(sorted(long))}"
