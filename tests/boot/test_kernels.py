@@ -9,6 +9,7 @@ import packages
 from lab import BUSYBOX, Lab
 
 import kernel_shapes as shapes
+from preroot.engine.proving import read_built
 
 
 def unpacked() -> Path:
@@ -20,3 +21,15 @@ def test_a_kernel_as_make_installs_it(lab: Lab, tmp_path: Path) -> None:
     directory = shapes.made(unpacked(), tmp_path / "linux")
     image = lab.image(*BUSYBOX, f"kernel.directory={directory}", "kernel.modules=virtual")
     lab.boot("kernel-directory", image, lab.disk("ext4", label="root"), memory=256)
+
+
+def test_a_kernel_without_modules(lab: Lab, tmp_path: Path) -> None:
+    """Debian's cloud kernel has ext4 and NVMe built in: nothing but its image and configuration is there."""
+    for name in ("vmlinuz", "config"):
+        (tmp_path / name).write_bytes(shapes.boot_file(unpacked(), name).read_bytes())
+    image = lab.image(
+        "part.base.flavour=busybox", 'part.base.features=["busybox", "ext4", "nvme"]', f"kernel.directory={tmp_path}",
+        "kernel.monolithic=true",
+    )  # fmt: skip
+    assert [part.name for part in read_built(image.initrd).manifest.parts] == ["base"]
+    lab.boot("monolithic", image, lab.disk("ext4", bus="nvme", label="root"), memory=256)

@@ -85,10 +85,7 @@ def test_a_changed_directory_is_noticed(preroot: Command, recipe: Path, tmp_path
     ]
     for change in changes:
         change()
-        # without its list, nothing is known to be built in
-        done = preroot("build", recipe, "--output", tmp_path / "out")
-        assert done.returncode == (change is changes[2]), done.stderr
-        assert "nothing has changed" not in done.stdout
+        assert "nothing has changed" not in build(preroot, recipe)[1]
     assert "nothing has changed" in build(preroot, recipe)[1]
 
 
@@ -114,3 +111,61 @@ def test_what_is_missing(preroot: Command, recipe: Path, tmp_path: Path, remove:
         assert each.format(release=shapes.release(root), kernel=kernel, recipe=recipe) in done.stderr, done.stderr
     assert not (tmp_path / "out").exists() or not any((tmp_path / "out").iterdir())
     assert not (tmp_path / "own.lock").exists()
+
+
+MONOLITHIC = 'directory = "kernel"\nmonolithic = true'
+
+
+def test_a_kernel_without_modules(preroot: Command, recipe: Path, tmp_path: Path) -> None:
+    """What is built in is known from modules.builtin, else from the configuration, else not at all."""
+    root, kernel = unpacked_kernel(), tmp_path / "kernel"
+    kernel.mkdir()
+    shutil.copy(shapes.boot_file(root, "vmlinuz"), kernel / "vmlinuz")
+    shutil.copy(shapes.boot_file(root, "config"), kernel / "config")
+    recipe.write_text(RECIPE.replace('directory = "kernel"', MONOLITHIC).replace('"virtio", ', ""))
+    manifest, said = build(preroot, recipe)
+    assert [part["name"] for part in manifest["parts"]] == ["base"]  # type: ignore[attr-defined]
+    assert manifest["kernel"]["modules"] == {} and {"ext4", "nvme"} <= set(manifest["kernel"]["builtin"])  # type: ignore[index]
+    assert "warning" not in said
+
+    done = preroot("build", recipe, "--output", tmp_path / "out", "--feature", "xfs", "--feature", "virtio")
+    assert done.returncode == 1
+    assert "without modules: xfs, wanted by xfs, is not built in: CONFIG_XFS_FS is m" in done.stderr
+    assert "without modules: virtio_blk, wanted by virtio, is not built in: CONFIG_VIRTIO_BLK is m" in done.stderr
+
+    (kernel / "config").unlink()
+    _, said = build(preroot, recipe)
+    assert said.count("warning: ") == 1 and "may or may not be built in: ext4 (ext4), nvme (nvme)" in said
+    assert said.count("has no configuration among its files") == 1
+
+    modules = kernel / "lib/modules" / shapes.release(root)
+    shapes.link_modules(root, modules)
+    manifest, said = build(preroot, recipe)
+    assert "warning" not in said
+    assert [part["name"] for part in manifest["parts"]] == ["base"]  # type: ignore[attr-defined]
+    done = preroot("build", recipe, "--output", tmp_path / "out", "--feature", "xfs")
+    assert done.returncode == 1 and "xfs, wanted by xfs, is not built in (modules.builtin)" in done.stderr
+
+    # a package's modules are left out alike
+    recipe.write_text(recipe.read_text().replace('directory = "kernel"\n', ""))
+    manifest, _ = build(preroot, recipe)
+    assert [part["name"] for part in manifest["parts"]] == ["base"]  # type: ignore[attr-defined]
+    assert manifest["kernel"]["modules"] == {}  # type: ignore[index]
+
+
+def test_a_configuration_that_lacks_something(preroot: Command, recipe: Path, tmp_path: Path) -> None:
+    root, kernel = unpacked_kernel(), tmp_path / "kernel"
+    shapes.made(root, kernel)
+    config = (kernel / "config").read_text()
+    (kernel / "config").unlink()  # it is a link to the package's
+    for lacking in ("DEVTMPFS", "UNIX98_PTYS", "EXT4_USE_FOR_EXT2"):
+        config = config.replace(f"CONFIG_{lacking}=y", f"# CONFIG_{lacking} is not set")
+    (kernel / "config").write_text(config)
+    done = preroot("build", recipe, "--output", tmp_path / "out")
+    assert done.returncode == 1
+    for lacking in ("DEVTMPFS", "UNIX98_PTYS"):
+        assert f"CONFIG_{lacking} is not set; needed by feature busybox" in done.stderr
+    (kernel / "config").write_text(config.replace("# CONFIG_DEVTMPFS is not set", "CONFIG_DEVTMPFS=y")
+                                   .replace("# CONFIG_UNIX98_PTYS is not set", "CONFIG_UNIX98_PTYS=y"))  # fmt: skip
+    _, said = build(preroot, recipe)
+    assert "lacks what features recommend: CONFIG_EXT4_USE_FOR_EXT2 is not set and CONFIG_EXT2_FS is not set" in said

@@ -6,14 +6,17 @@ from __future__ import annotations
 import os
 import re
 import subprocess
+from collections.abc import Collection, Mapping
 from hashlib import sha256
 from pathlib import Path
 
 import pytest
 from kernel_package import module_bytes, modules_directory, unpacked_kernel
 
+from preroot.engine import Engine, Overrides
 from preroot.errors import BuildError
-from preroot.facts.kernel import compressors, parse_config
+from preroot.facts.kernel import compressors, module_name, parse_builtin, parse_config
+from preroot.facts.options import known_modules
 from preroot.packages.model import ModuleInfo
 from preroot.progress import Silent
 from preroot.run import need_tool, tool_version
@@ -157,3 +160,46 @@ def test_the_key_names_all_that_decides() -> None:
         depmod_key("6.2", [module], BuiltinLists(), text=True, tool="0"),
     }
     assert len(others | {base}) == 8
+
+
+def disagreements(config: Mapping[str, str], modules: Collection[str], builtin: Collection[str]) -> list[str]:
+    """Return the options of which a kernel's files say something else than the table of options and modules."""
+    found = []
+    for option, module in known_modules().items():
+        is_so = {"m": module in modules, "y": module in builtin, "n": module not in {*modules, *builtin}}
+        if not is_so[config.get(option, "n")]:
+            found.append(f"{option} is {config.get(option)}, module {module}")
+    return found
+
+
+def test_options_and_modules_go_together(root: Path, kernel: KernelFiles) -> None:
+    config = parse_config((root / kernel.config).read_text())
+    modules = {module_name(path) for path in kernel.modules}
+    builtin = parse_builtin((root / kernel.builtin).read_text())
+    assert sum(config.get(option) == "m" for option in known_modules()) > 50
+    assert disagreements(config, modules, builtin) == []
+
+
+@pytest.mark.matrix
+@pytest.mark.parametrize(
+    ("release", "arch", "package"),
+    [
+        ("bookworm", "amd64", ""),
+        ("trixie", "amd64", "linux-image-amd64"),
+        ("trixie", "arm64", ""),
+        ("sid", "amd64", ""),
+    ],
+)
+def test_what_features_say_of_options_holds_for_other_kernels(
+    engine: Engine, release: str, arch: str, package: str
+) -> None:
+    """No warning, and no disagreement: else the data is wrong, for these kernels are good ones."""
+    sets = (f"distribution.release={release}", f"distribution.arch={arch}", f"kernel.package={package}")
+    loaded = engine.load(None, Overrides(set=sets, features=("emergency-shell", "sysctl", "tmpfiles", "keymap")))
+    plan = engine.plan(loaded, engine.lock(loaded, Path("/nowhere/x.lock"), write=False))
+    assert plan.kernel is not None and plan.kernel.config
+    assert not [warning for warning in plan.warnings if "CONFIG_" in warning]
+    for option, module in known_modules().items():
+        state = plan.kernel.config.get(option, "n")
+        assert (module in plan.kernel.builtin) == (state == "y"), f"{option} is {state}"
+        assert module not in plan.kernel.modules or state == "m", f"{option} is {state}"

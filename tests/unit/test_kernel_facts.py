@@ -12,7 +12,6 @@ from preroot.facts.kernel import (
     codec_option,
     compressors,
     kernel_version_from_path,
-    missing_options,
     module_name,
     parse_builtin,
     parse_builtin_aliases,
@@ -53,12 +52,6 @@ def test_compressors_come_from_the_config() -> None:
     assert compressors({"RD_ZSTD": "y"}) == frozenset(), "without CONFIG_BLK_DEV_INITRD there is no initrd at all"
     assert codec_option("zstd") == "CONFIG_RD_ZSTD"
     assert codec_option("none") == ""
-
-
-def test_missing_options() -> None:
-    config = parse_config(CONFIG)
-    wanted = ["EXT4_FS", "CONFIG_HZ=250", "EXT4_FS=y", "NOWHERE", "NOWHERE|RD_GZIP", "ELSEWHERE|NOWHERE"]
-    assert missing_options(config, wanted) == ("ELSEWHERE|NOWHERE", "EXT4_FS=y", "NOWHERE")
 
 
 @pytest.mark.parametrize(

@@ -84,7 +84,11 @@ def _show_content(content: Content, indent: str) -> None:
         values = getattr(content, word)
         if values:
             say(f"{indent}{word}: {', '.join(values)}")
-    for title, each in (("takes", content.take), ("kernel modules", content.modules)):
+    for title, each in (
+        ("takes", content.take),
+        ("kernel modules", content.modules),
+        ("kernel options", content.kernel_options),
+    ):
         lists = _lists(each)
         if lists:
             say(f"{indent}{title}:")

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from msgspec import Struct, structs
@@ -15,6 +15,7 @@ from preroot.facts.kernel import parse_builtin_firmware, parse_config
 from preroot.packages.learn.modinfo import module_codec
 from preroot.packages.model import ModuleInfo
 from preroot.progress import Reporter
+from preroot.recipe.conditions import Chosen
 from preroot.recipe.schema import Recipe
 from preroot.run import tool_version
 from preroot.tree.build import build_tree, package_entry
@@ -26,6 +27,7 @@ from preroot.tree.firmware import askings
 from preroot.tree.kernel import KernelFiles
 from preroot.tree.model import BytesContent, Entry, KernelPlan, LeftOut, ObjectContent, Reason, StoreContent, Tree
 from preroot.tree.modules import ModuleSelection, ModuleWorld, make_world, missing_error, select_modules
+from preroot.tree.options import check_builtin, check_options, option_wishes, without_list
 from preroot.tree.plan import module_requests
 from preroot.tree.pool import PoolFile
 from preroot.tree.users import NO_NAMES
@@ -56,6 +58,7 @@ class ModulesPlanner:
         self.store = contents.store
         self.reporter = reporter
         self.tools: dict[str, str] = {}
+        self.config = parse_config(contents.optional(kernel.config).decode("utf-8", "replace"))
 
     def plan(self) -> PlannedModules:
         """Select the kernel's modules, index them, and make the tree.
@@ -67,19 +70,27 @@ class ModulesPlanner:
             self.contents.optional(kernel.builtin),
             self.contents.optional(kernel.builtin_modinfo),
         )
-        infos = self._module_infos(kernel)
+        monolithic = self.recipe.kernel.monolithic
+        infos = {} if monolithic else self._module_infos(kernel)
         world = make_world(kernel.version, infos.items(), builtin.decode(), builtin_modinfo)
+        if not kernel.builtin:
+            world = structs.replace(world, builtin=without_list(self.config, world.paths))
         chosen = [feature for features in self.locked.chosen.values() for feature in features]
         wishes = module_requests(chosen, self.recipe)
         patterns = [self.pool.canonical(each) for each in self.recipe.exclude]
         excluded = [name for name, path in world.paths.items() if patterns and is_excluded([path], patterns)]
         selection = select_modules(world, wishes, (*self.recipe.kernel.leave_out_modules, *excluded))
-        if selection.missing:
+        warnings: tuple[str, ...] = ()
+        if monolithic:
+            warnings = check_builtin(kernel.version, self.config, selection.missing, listed=bool(kernel.builtin))
+        elif selection.missing:
             raise missing_error(world, selection.missing)
+        warnings += self._check_config(chosen, selection.modules)
         whole = self._decompressed(selection.modules.values())
         lists = BuiltinLists(self.contents.optional(kernel.order), builtin, builtin_modinfo)
         entries = [self._module_entry(name, path, selection, whole[path]) for name, path in selection.modules.items()]
-        entries += self._module_indexes(kernel.version, entries, lists)
+        if not monolithic:
+            entries += self._module_indexes(kernel.version, entries, lists)
         plan = self._kernel_plan(kernel, world, selection, whole, entries)
         places = {name: f"{kernel.modules_directory}/{below}" for name, below in world.builtin.items()} | plan.modules
         drivers = askings(
@@ -87,7 +98,20 @@ class ModulesPlanner:
         )  # fmt: skip
         firmware = plan_firmware(drivers, self.recipe, self.locked, kernel.version, self.contents)
         tree = build_tree(EMPTY_CLOSURE, (), [*entries, *firmware.entries], self.pool, NO_NAMES)
-        return PlannedModules(tree, plan, (*selection.left_out, *firmware.left_out), self.tools, firmware.warnings)
+        left_out = (*selection.left_out, *firmware.left_out)
+        return PlannedModules(tree, plan, left_out, self.tools, (*warnings, *firmware.warnings))
+
+    def _check_config(self, chosen: Iterable[Chosen], modules: Collection[str]) -> tuple[str, ...]:
+        """Return warnings about the kernel's configuration, given the modules of the image.
+
+        Raises BuildError for options that the image can't do without.
+        """
+        version = self.kernel.version
+        if not self.config:
+            self.reporter.note(f"kernel {version} has no configuration among its files: what the image relies on can't "
+                               "be checked")  # fmt: skip
+            return ()
+        return check_options(version, self.config, option_wishes(chosen, has_modules=bool(modules)), modules)
 
     def _module_infos(self, kernel: KernelFiles) -> dict[str, ModuleInfo]:
         """Return path → facts of all modules of the kernel, whichever packages they are in."""
@@ -161,14 +185,13 @@ class ModulesPlanner:
         owners = {entry.owner for entry in entries if entry.owner != "preroot"}
         if image is not None:
             owners.add(image.package.owner)
-        config = self.contents.optional(kernel.config)
         return KernelPlan(
             version=kernel.version,
             packages=tuple(sorted(owners)),
             modules={name: entry.path for name, entry in zip(selection.modules, entries, strict=False)},
             info={name: whole[path] for name, path in selection.modules.items()},
             builtin=tuple(sorted(world.builtin)),
-            config=parse_config(config.decode("utf-8", "replace")),
+            config=self.config,
             image=package_entry(image.path, (Reason("feature", "preroot", "the kernel"),), self.pool)
             if image
             else None,

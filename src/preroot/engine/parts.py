@@ -66,7 +66,6 @@ def _refuse_without_effect(recipe: Recipe, parts: dict[str, bool]) -> None:
     set_in_vain = {
         "verity": recipe.verity != Verity(),
         "root": recipe.root != Root(),
-        "kernel.monolithic": recipe.kernel.monolithic,
     }
     for name, part in recipe.part.items():
         set_in_vain[f"part.{name}.budget"] = part.budget is not None

@@ -91,7 +91,9 @@ class Planner:
         warnings: tuple[str, ...] = ()
         if kernel is not None:
             modules = ModulesPlanner(self.recipe, self.locked, kernel, self.contents, self.reporter).plan()
-            trees["modules"], kernel_plan = modules.tree, modules.kernel
+            kernel_plan = modules.kernel
+            if modules.tree.entries:  # a kernel without modules has no such part
+                trees["modules"] = modules.tree
             left_out += modules.left_out
             self.tools |= modules.tools
             warnings = modules.warnings

@@ -7,7 +7,7 @@ modules.builtin.modinfo), usr/Kconfig (CONFIG_RD_*).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 
 #: usr/Kconfig: which initrd compressors the kernel understands
 _DECOMPRESSORS = {
@@ -105,21 +105,3 @@ def compressors(config: Mapping[str, str]) -> frozenset[str]:
 def codec_option(codec: str) -> str:
     """Return the kernel option (`CONFIG_RD_ZSTD`) that lets the kernel unpack `codec`, '' for an unknown codec."""
     return next((f"CONFIG_{option}" for option, name in _DECOMPRESSORS.items() if name == codec), "")
-
-
-def missing_options(config: Mapping[str, str], wanted: Iterable[str]) -> tuple[str, ...]:
-    """Return those of `wanted` that the configuration does not fulfil, sorted.
-
-    An item is `NAME` (y or m), `NAME=VALUE` (exactly that value), or `A|B` (one of them); names with or without
-    `CONFIG_`.
-    """
-
-    def holds(alternatives: Sequence[str]) -> bool:
-        for item in alternatives:
-            name, equals, value = item.removeprefix("CONFIG_").partition("=")
-            got = config.get(name, "n")
-            if got == value if equals else got in ("y", "m"):
-                return True
-        return False
-
-    return tuple(sorted(item for item in wanted if not holds(item.split("|"))))

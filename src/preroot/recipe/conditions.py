@@ -10,7 +10,7 @@ import msgspec
 from msgspec import Struct
 
 from preroot.errors import RecipeError, nearest
-from preroot.recipe.features import Content, Feature, Modules, Option, Take, Variant, When
+from preroot.recipe.features import Content, Feature, KernelOptions, Modules, Option, Take, Variant, When
 from preroot.recipe.secrets import holds_secret
 
 
@@ -144,7 +144,7 @@ def content_fields() -> dict[str, str]:
 def replaceable() -> list[str]:
     """Return what `replaces` can name."""
     keys = list(content_fields())
-    for table, kind in (("take", Take), ("modules", Modules)):
+    for table, kind in (("take", Take), ("modules", Modules), ("kernel-options", KernelOptions)):
         keys += [f"{table}.{field}" for field in kind.__struct_encode_fields__]
     return keys
 

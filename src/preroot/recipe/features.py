@@ -62,6 +62,17 @@ class Modules(Base, frozen=True):
     generic: tuple[str, ...] = ()
 
 
+class KernelOptions(Base, frozen=True):
+    """Options of the kernel's configuration that the feature relies on, without `CONFIG_`.
+
+    `NAME` (set, or `m` with its module in the image), `NAME=VALUE` (exactly that), or `A|B` (one of them). `required`:
+    without it the build fails; `recommended`: a warning. What `modules` names need not be here.
+    """
+
+    required: tuple[str, ...] = ()
+    recommended: tuple[str, ...] = ()
+
+
 class Generate(Base, frozen=True):
     """A file written by preroot in place of a package's script, or for the initrd itself.
 
@@ -122,6 +133,7 @@ class Content(Base, frozen=True):
     needs: Annotated[tuple[str, ...], Meta(description="bin:NAME, file:PATH or cap:NAME, mapped to packages")] = ()
     take: Take = Take()
     modules: Modules = Modules()
+    kernel_options: KernelOptions = KernelOptions()
     user: tuple[User, ...] = ()
     group: tuple[Group, ...] = ()
     link: tuple[Link, ...] = ()
