@@ -34,15 +34,16 @@ source = "key"
 
 #: every command that there is, and failing ones; `{…}` are filled in
 COMMANDS = (
-    "build {recipe} --output {out}", "build {recipe} --output {out}", "build {recipe} --output {out} --json",
-    "build {recipe} --output {out} --locked", "plan {recipe}", "plan {recipe} --json", "plan {recipe} --explain",
-    "plan {recipe} --left-out", "plan {recipe} --size", "lock {recipe}", "why {recipe} etc/key",
-    "why --json {recipe} etc/shadow",
-    "why --json --image {image} etc/key", "ls -l {image}", "ls --json {image}",
+    "build {recipe} --output {out}", "build {recipe} --output {out} --sbom spdx --sbom cyclonedx",
+    "build {recipe} --output {out} --json", "build {recipe} --output {out} --locked", "plan {recipe}",
+    "plan {recipe} --json", "plan {recipe} --explain", "plan {recipe} --left-out", "plan {recipe} --size",
+    "lock {recipe}", "why {recipe} etc/key", "why --json {recipe} etc/shadow", "why --json --image {image} etc/key",
+    "ls -l {image}", "ls --json {image}",
     "build {recipe} --output {other} --set failure.delay=3 --set access.password-hash={other_hash}",
-    "diff {image} {other}/image.initrd", "diff --json {image} {other}/image.initrd",
-    "verify {image}", "verify --json {image} {recipe}", "verify {image} {recipe} --set compression.level=1",
-    "boot {image} --timeout 0.5", "store verify", "doctor", "features emergency-shell --json", "schema",
+    "diff {image} {other}/image.initrd", "diff --json {image} {other}/image.initrd", "sbom {image} --lock {lock}",
+    "sbom --format cyclonedx {image} --lock {lock}", "verify {image}", "verify --json {image} {recipe}",
+    "verify {image} {recipe} --set compression.level=1", "boot {image} --timeout 0.5", "store verify", "doctor",
+    "features emergency-shell --json", "schema",
 )  # fmt: skip
 FAILING = (
     "build {recipe} --output {out} --set access.password-hash:{hash}",
@@ -107,8 +108,8 @@ def test_a_planted_secret_is_in_the_image_and_nowhere_else(
     key.chmod(0o600)
     env = {"PREROOT_CACHE": str(cache), "TMPDIR": str(top / "tmp"), "HOME": str(top / "home"), "PYTHONDEVMODE": "1"}
     image = out / "image.initrd"
-    fill = {"recipe": recipe, "out": out, "other": other, "image": image, "hash": planted.hash,
-            "other_hash": planted.other_hash}  # fmt: skip
+    fill = {"recipe": recipe, "out": out, "other": other, "image": image, "lock": recipe.with_suffix(".lock"),
+            "hash": planted.hash, "other_hash": planted.other_hash}  # fmt: skip
     said: dict[str, str] = {}
 
     def run(line: str) -> subprocess.CompletedProcess[str]:

@@ -32,7 +32,7 @@ MODULES = tree(file("usr/lib/modules/6.1/modules.dep", b"dep" * 50))
 
 def built(where: Path, made: Plan) -> tuple[bytes, Manifest]:
     written = write_image(made, where / "image", ContentReader())
-    return (where / "image").read_bytes(), make_manifest(made, written)
+    return (where / "image").read_bytes(), make_manifest(made, written, {})
 
 
 def two_parts(base: Tree = BASE, codec: Codec = "zstd") -> Plan:

@@ -29,12 +29,14 @@ from preroot.unchanged import Stamp, Watch, remember, stamp
 @click.option(
     "--locked", is_flag=True, help="Use the lock as it is; fail where it does not fit, or other bytes may come out."
 )
+@click.option("--sbom", "sboms", multiple=True, type=click.Choice(["spdx", "cyclonedx"]),
+              help="Write an SBOM beside the image, too.")  # fmt: skip
 @quiet_option
 @json_option
 @click.pass_obj
 def build_command(
-    arguments: tuple[str, ...], /, *, recipe: Path | None, output: Path, locked: bool, quiet: bool, as_json: bool,
-    **options: Any,
+    arguments: tuple[str, ...], /, *, recipe: Path | None, output: Path, locked: bool, sboms: tuple[str, ...],
+    quiet: bool, as_json: bool, **options: Any,
 ) -> None:  # fmt: skip
     """Build an image, with its manifest and lock.
 
@@ -44,12 +46,15 @@ def build_command(
     \b
     Examples:
       preroot build --output out
-      preroot build my.toml --locked
+      preroot build my.toml --locked --sbom spdx --sbom cyclonedx
       preroot build --feature -btrfs --set compression.level=19
       preroot build my.toml --kernel 6.12.117+deb13-amd64
       preroot build --kernel-module e1000e --kernel-module drivers/net/
     """
     watch = Watch()
+    if sboms:
+        listed = ", ".join(f'"{each}"' for each in sboms)
+        options["sets"] = (*options["sets"], f"output.sbom=[{listed}]")
     overrides = overrides_from(options)
     with Engine(reporter=reporter_for(quiet=quiet, json=as_json)) as engine:
         loaded = engine.load(recipe, overrides)

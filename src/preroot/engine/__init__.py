@@ -12,6 +12,7 @@ prints, ends the process, changes its directory or its signal handlers, or keeps
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from importlib import import_module
 from os import PathLike
 from pathlib import Path
@@ -21,7 +22,14 @@ from typing import TYPE_CHECKING, Any
 from msgspec import structs
 
 from preroot.cache import default_cache
-from preroot.engine.building import BuildResult, check_outputs, make_directory, read_manifest, write_outputs
+from preroot.engine.building import (
+    BuildResult,
+    check_outputs,
+    make_directory,
+    output_names,
+    read_manifest,
+    write_outputs,
+)
 from preroot.engine.checks import Check, Problem, checked
 from preroot.engine.local import read_local
 from preroot.engine.locking import Chooser, LockChange, Locked, common_lock, find_lock, lock_path
@@ -38,7 +46,7 @@ from preroot.packages.store import GcResult, Store
 from preroot.progress import Reporter, Silent, Step
 from preroot.recipe.distributions import DistributionInfo
 from preroot.recipe.load import NO_OVERRIDES, LoadedRecipe, Overrides, load_data, load_recipe
-from preroot.recipe.schema import Distribution, Recipe
+from preroot.recipe.schema import Distribution, Recipe, SbomFormat
 from preroot.staging import Staging
 from preroot.tree.model import Entry, KernelPlan, PartPlan, Plan
 from preroot.unchanged import stamp
@@ -207,11 +215,19 @@ class Engine:
             staging.commit()
         return structs.replace(result, written=staging.stamps)
 
-    def _stage(self, plan: Plan, output: Path, staging: Staging, *, name: str, threads: int) -> BuildResult:
+    def _stage(
+        self, plan: Plan, output: Path, staging: Staging, *, name: str, threads: int,
+        sboms: Sequence[SbomFormat] = (),
+    ) -> BuildResult:  # fmt: skip
         check_outputs(name, output)
+        make = None
+        if sboms:
+            from preroot.engine.sbom import sboms_of_plan
+
+            make = partial(sboms_of_plan, self, plan, output_names(name, output)["image"].name, sboms)
         return write_outputs(
-            plan, output, self.store, staging, name=name, threads=threads, reporter=self.reporter
-        )  # fmt: skip
+            plan, output, self.store, staging, name=name, threads=threads, reporter=self.reporter, sboms=make
+        )
 
     def build(
         self, loaded: LoadedRecipe, output: Path, *, lock: Path | None = None, frozen: bool = False
@@ -231,7 +247,9 @@ class Engine:
         self._check_tools(locked.lock, plan.lock.tools, frozen=frozen)
         threads = loaded.recipe.compression.threads
         with Staging() as staging:
-            result = self._stage(plan, output, staging, name=loaded.output_name, threads=threads)
+            result = self._stage(
+                plan, output, staging, name=loaded.output_name, threads=threads, sboms=loaded.recipe.output.sbom
+            )
             if not frozen:  # numbers of users, versions of tools
                 stage_lock(path, plan.lock, staging)
             staging.commit()
@@ -289,6 +307,19 @@ class Engine:
         from preroot.engine.verifying import verify_manifest, verify_rebuilt
 
         return verify_manifest(image) if loaded is None else verify_rebuilt(self, image, loaded, lock)
+
+    def sbom(
+        self, image: Path, form: SbomFormat, *, lock: Path | None = None, locations: Sequence[str] = ()
+    ) -> bytes:  # fmt: skip
+        """Return the SBOM of a built image, whose manifest lies beside it, as a document in a format.
+
+        `lock` is the image's (None: one beside it), `locations` are public addresses of its repositories. Packages
+        that the store lacks are fetched. Raises BuildError where the image is not what its manifest says, or the lock
+        is another image's, RecipeError for an address that is none.
+        """
+        from preroot.engine.sbom import render, sbom_of
+
+        return render(sbom_of(self, image, lock, locations), form)
 
     def clean(self, older_than: float) -> GcResult:
         """Remove from the cache what was not used for so many seconds. Raises BuildError when it can't be read."""

@@ -3,10 +3,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
+from hashlib import sha256
 from pathlib import Path
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from preroot.errors import BuildError
 from preroot.image.content import ContentReader
@@ -50,26 +51,32 @@ def output_names(name: str, directory: Path) -> dict[str, Path]:
         "image": directory / f"{name}.initrd",
         "manifest": directory / f"{name}.manifest.json",
         "kernel": directory / f"{name}.vmlinuz",
+        "spdx": directory / f"{name}.spdx.json",
+        "cyclonedx": directory / f"{name}.cdx.json",
     }
 
 
 def write_outputs(
-    plan: Plan, directory: Path, store: Store, staging: Staging, *, name: str, threads: int, reporter: Reporter
-) -> BuildResult:
+    plan: Plan, directory: Path, store: Store, staging: Staging, *, name: str, threads: int, reporter: Reporter,
+    sboms: Callable[[Manifest], Mapping[str, bytes]] | None = None,
+) -> BuildResult:  # fmt: skip
     """Write all outputs of a plan, to be in `directory`, named after `name`, when `staging` is committed.
 
-    The manifest comes last and carries the digests of image and kernel: who finds them apart after a crash can tell.
-    Raises BuildError.
+    `sboms` makes SBOMs from the manifest (role → content), where there are to be some. The manifest comes last and
+    carries the digests of image, kernel and SBOMs: who finds them apart after a crash can tell. Raises BuildError.
     """
     names = output_names(name, directory)
     reader = ContentReader(store)
     digests = {}
-    for role, data, digest in _beside(plan, reader):
+    for role, data, digest in beside(plan, reader):
         staging.write(names[role], data)
         digests[role] = digest
     kept = KeptParts(store, plan)
     written = write_image(plan, names["image"], reader, staging=staging, threads=threads, kept=kept, reporter=reporter)
     manifest = make_manifest(plan, written, digests)
+    for role, data in (sboms(manifest) if sboms else {}).items():
+        staging.write(names[role], data)
+        manifest = structs.replace(manifest, beside={**manifest.beside, role: sha256(data).hexdigest()})
     staging.write(names["manifest"], encode(manifest), secret=plan.secret)
     return BuildResult(
         image=names["image"], manifest=names["manifest"], kernel=names["kernel"] if "kernel" in digests else None,
@@ -78,7 +85,7 @@ def write_outputs(
     )  # fmt: skip
 
 
-def _beside(plan: Plan, reader: ContentReader) -> Iterator[tuple[str, bytes, str]]:
+def beside(plan: Plan, reader: ContentReader) -> Iterator[tuple[str, bytes, str]]:
     """Yield what lies beside the image and belongs to it: role, as `output_names` has it, content and SHA-256."""
     if plan.kernel is not None and plan.kernel.image is not None:
         yield "kernel", reader.read(plan.kernel.image), content_digest(plan.kernel.image)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
-from preroot.engine.building import output_names, read_manifest
+from preroot.engine.building import beside, output_names, read_manifest
 from preroot.engine.local import read_local
 from preroot.engine.locking import Chooser
 from preroot.engine.pinning import changes, tool_changes
@@ -50,7 +50,8 @@ def verify_manifest(image: Path) -> Verdict:
         raise BuildError(f"there is no manifest {path} beside {image}",
                          "name its recipe or its lock, and it is built anew and compared")  # fmt: skip
     manifest = read_manifest(path)
-    return _verdict(image, path, manifest, check_image(_read(image), manifest))
+    findings = (*check_image(_read(image), manifest), *_beside(image, manifest))
+    return _verdict(image, path, manifest, findings)
 
 
 def verify_rebuilt(engine: Engine, image: Path, loaded: LoadedRecipe, lock: Path | None) -> Verdict:
@@ -75,7 +76,7 @@ def verify_rebuilt(engine: Engine, image: Path, loaded: LoadedRecipe, lock: Path
     if OTHER_SECRETS in findings:
         others = tuple(_other_secrets(read_archive(data, str(image)), rebuilt, manifest)) or (PACKED_OTHERWISE,)
         findings = (*findings[:-1], *others)
-    return _verdict(image, path, manifest, (*findings, *_kernel(image, plan)), notes)
+    return _verdict(image, path, manifest, (*findings, *_beside(image, manifest)), notes)
 
 
 def _rebuilt(engine: Engine, plan: Plan, threads: int) -> tuple[Manifest, Archive]:
@@ -83,8 +84,10 @@ def _rebuilt(engine: Engine, plan: Plan, threads: int) -> tuple[Manifest, Archiv
     # the directory is for this user alone: there may be a secret in the image
     with tempfile.TemporaryDirectory(prefix="preroot-verify-") as directory:
         target = Path(directory, "image")
-        written = write_image(plan, target, ContentReader(engine.store), threads=threads, reporter=engine.reporter)
-        return make_manifest(plan, written), read_archive(target.read_bytes(), "the rebuilt image")
+        reader = ContentReader(engine.store)
+        written = write_image(plan, target, reader, threads=threads, reporter=engine.reporter)
+        digests = {role: digest for role, _, digest in beside(plan, reader)}
+        return make_manifest(plan, written, digests), read_archive(target.read_bytes(), "the rebuilt image")
 
 
 def _other_secrets(image: Archive, rebuilt: Archive, manifest: Manifest) -> Iterator[Finding]:
@@ -96,12 +99,13 @@ def _other_secrets(image: Archive, rebuilt: Archive, manifest: Manifest) -> Iter
                 yield Finding(part.name, entry.path, "is another secret than the recipe's")
 
 
-def _kernel(image: Path, plan: Plan) -> Iterator[Finding]:
-    """Yield whether the kernel beside an image is another one than the lock's; without one there is nothing to say."""
-    path = output_names(image.stem, image.parent)["kernel"]
-    vmlinuz = plan.kernel.image if plan.kernel else None
-    if vmlinuz is not None and path.is_file() and sha256(_read(path)).hexdigest() != vmlinuz.sha256:
-        yield Finding("", "", f"the kernel {path} is not that of {vmlinuz.owner}")
+def _beside(image: Path, manifest: Manifest) -> Iterator[Finding]:
+    """Yield which of the files that a build puts beside an image are others; those that are not there say nothing."""
+    names = output_names(image.stem, image.parent)
+    for role, digest in manifest.beside.items():
+        path = names.get(role)
+        if path is not None and path.is_file() and sha256(_read(path)).hexdigest() != digest:
+            yield Finding("", "", f"the {role} {path} beside it is another one")
 
 
 def _read(path: Path) -> bytes:

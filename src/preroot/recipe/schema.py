@@ -24,6 +24,7 @@ Codec = Literal["zstd", "xz", "gzip", "lz4", "none"]
 #: levels of each codec's own tool: zstd(1) (negative ones are its --fast), xz(1), gzip(1), lz4(1)
 CODEC_LEVELS = {"zstd": (-7, 22), "xz": (0, 9), "gzip": (1, 9), "lz4": (1, 12)}
 SourceName = Literal["apt", "dnf", "zypper", "pacman", "directory", "installed"]
+SbomFormat = Literal["spdx", "cyclonedx"]
 Policy = Literal["locked", "password", "open"]
 FailureAction = Literal["shell", "reboot", "poweroff", "halt"]
 Mode = Annotated[str, Meta(pattern="^0?[0-7]{3,4}$", description="permissions in octal, for example 0644")]
@@ -282,6 +283,14 @@ class Signing(Base, frozen=True):
     allow_secrets: Annotated[bool, Meta(description="build it with secrets inside nevertheless")] = False
 
 
+class Output(Base, frozen=True):
+    """What a build writes beside the image."""
+
+    sbom: Annotated[
+        tuple[SbomFormat, ...], Meta(description="SBOMs: `spdx` (NAME.spdx.json), `cyclonedx` (NAME.cdx.json)")
+    ] = ()
+
+
 class Recipe(Base, frozen=True):
     """Everything that a user can ask for; the defaults are the built-in recipe's."""
 
@@ -302,6 +311,7 @@ class Recipe(Base, frozen=True):
     failure: Failure = Failure()
     verity: Verity = Verity()
     signing: Signing = Signing()
+    output: Output = Output()
     modprobe: Modprobe = Modprobe()
     packages: Annotated[tuple[str, ...], Meta(description="more packages, from which `take` or features draw")] = ()
     take: Annotated[
