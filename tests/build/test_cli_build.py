@@ -226,3 +226,22 @@ def test_an_interrupted_build_leaves_the_last_image(
     assert build.returncode == status, said
     assert "Traceback" not in said
     assert contents(output) == before
+
+
+def test_sizes_of_a_build_add_up_and_are_what_was_planned(preroot: Command, output: Path) -> None:
+    assert preroot("build", "--output", output).returncode == 0
+    every = [word for by in ("package", "feature", "directory", "reason", "kind") for word in ("--by", by)]
+    done = preroot("size", output / "preroot.initrd", *every, "--json")
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    parts = json.loads((output / "preroot.manifest.json").read_bytes())["parts"]
+    assert found["unpacked"] == sum(part["uncompressed"] for part in parts)
+    for groups in found["by"].values():
+        assert sum(group["size"] for group in groups) + found["headers"] == found["unpacked"]
+    names = {by: {group["name"] for group in groups} for by, groups in found["by"].items()}
+    assert {"systemd", "udev", "(shared)"} <= names["feature"] and not any(
+        "unexplained" in name for name in names["feature"]
+    )
+    assert {"kernel modules", "libraries", "programs"} <= names["kind"]
+    planned = json.loads(preroot("plan", "--output", output, *every, "--json").stdout)["sizes"]
+    assert (planned["by"], planned["headers"]) == (found["by"], found["headers"])

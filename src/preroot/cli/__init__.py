@@ -25,6 +25,7 @@ _COMMANDS = {
     "sbom": ("sbom", "Write what is in an image as an SBOM: SPDX or CycloneDX."),
     "verify": ("verify", "Check an image against its manifest, or against one that is built anew."),
     "why": ("why", "Show the chain of reasons for a path, a module or a unit."),
+    "size": ("size", "Show where the bytes of an image are."),
     "ls": ("inspect", "List what is in an image."),
     "diff": ("inspect", "Show the differences between two images."),
     "features": ("reference", "List the features, or show one."),

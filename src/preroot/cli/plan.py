@@ -17,7 +17,10 @@ from preroot.cli.options import (
     recipe_options,
 )
 from preroot.cli.report import megabytes, print_json, reporter_for, say, table
+from preroot.cli.size import as_data, by_option, show
 from preroot.engine import Engine
+from preroot.image.content import ContentReader
+from preroot.inspect.size import Grouping, groups, sizes_of_plan
 from preroot.recipe.load import LoadedRecipe, explain
 from preroot.tree.bill import Bill, bills
 from preroot.tree.model import Plan
@@ -32,7 +35,8 @@ _BILLED = 1_000_000
 @recipe_options
 @click.option("--explain", "show_values", is_flag=True, help="Show every value of the recipe and where it came from.")
 @click.option("--left-out", is_flag=True, help="Show what was not taken, and why.")
-@click.option("--size", is_flag=True, help="Show which packages and features the bytes come from.")
+@click.option("--size", is_flag=True, help="Show which packages the bytes come from, or what --by says.")
+@by_option
 @quiet_option
 @json_option
 def plan_command(recipe: Path | None, output: Path, quiet: bool, as_json: bool, **options: Any) -> None:
@@ -43,20 +47,26 @@ def plan_command(recipe: Path | None, output: Path, quiet: bool, as_json: bool, 
       preroot plan
       preroot plan my.toml --explain
       preroot plan --left-out --size
+      preroot plan --by feature --by directory
     """
-    views = {name: options.pop(name) for name in ("show_values", "left_out", "size")}
+    by: tuple[Grouping, ...] = options.pop("by") or (("package",) if options["size"] else ())
+    views = {name: options.pop(name) for name in ("show_values", "left_out", "size")} | {"size": bool(by)}
     with Engine(reporter=reporter_for(quiet=quiet, json=as_json)) as engine:
         loaded = engine.load(recipe, overrides_from(options))
         plan = engine.plan(loaded, engine.lock(loaded, engine.lock_path(loaded, output), write=False))
+        # kinds are told by contents
+        sizes = sizes_of_plan(plan, ContentReader(engine.store).read if "kind" in by else None) if by else None
+    found = {each: groups(sizes, each) for each in by} if sizes else {}
     if as_json:
-        print_json(_as_data(plan, loaded))
+        data = _as_data(plan, loaded)
+        print_json(data if sizes is None else data | {"sizes": as_data(sizes, found)})
         return
     if views["show_values"]:
         say(table(explain(loaded), ("value", "", "from")))
     if views["left_out"]:
         say(table([(each.what, f"asked for by {each.asker}", each.reason) for each in plan.left_out]))
-    if views["size"]:
-        say(table(_sizes(plan), ("owner", "size", "files")))
+    if sizes is not None:
+        show(sizes, found, None)
     if not any(views.values()):
         _summary(plan)
 
@@ -92,16 +102,6 @@ def _bill(bill: Bill) -> str:
     modules = f"{bill.modules} modules {megabytes(bill.module_bytes)}" if bill.modules else ""
     firmware = f"{bill.firmware} firmware files {megabytes(bill.firmware_bytes)}" if bill.firmware else ""
     return f"for {bill.feature} alone: " + ", ".join(filter(None, (modules, firmware)))
-
-
-def _sizes(plan: Plan) -> list[tuple[str, str, str]]:
-    sizes: dict[str, list[int]] = {}
-    for part in plan.parts:
-        for entry in part.tree.entries.values():
-            if entry.type == "file":
-                sizes.setdefault(entry.owner, []).append(entry.size)
-    ordered = sorted(sizes.items(), key=lambda item: (-sum(item[1]), item[0]))
-    return [(owner, megabytes(sum(each)), str(len(each))) for owner, each in ordered]
 
 
 def _as_data(plan: Plan, loaded: LoadedRecipe) -> dict[str, object]:

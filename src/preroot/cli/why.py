@@ -13,6 +13,7 @@ from preroot.cli.options import json_option, output_option, overrides_from, quie
 from preroot.cli.report import print_json, printable, reporter_for, say, style
 from preroot.engine import Engine, Overrides
 from preroot.inspect.why import Explanation, Step, WhyPath, index_of_manifest, index_of_plan, lookup, why
+from preroot.tree.model import Reason
 
 #: chains that are shown without --all
 _CHAINS = 5
@@ -112,11 +113,16 @@ def tree(found: Explanation, index: Mapping[str, WhyPath], limit: int | None) ->
         yield f"└─ and {rest} more (--all)"
 
 
-def _phrase(step: Step, index: Mapping[str, WhyPath]) -> str:
-    reason = step.reason
+def phrase(reason: Reason) -> str:
+    """Return a reason in words."""
     detail = reason.detail if len(reason.detail) <= _LONGEST else reason.detail[: _LONGEST - 1] + "…"
     text = _PHRASES[reason.kind].format(asker=printable(reason.asker), detail=printable(detail))
-    text = text.replace(" ()", "").removesuffix(": ")
+    return text.replace(" ()", "").removesuffix(": ")
+
+
+def _phrase(step: Step, index: Mapping[str, WhyPath]) -> str:
+    reason = step.reason
+    text = phrase(reason)
     asker = index.get(reason.asker)
     return f"{text}  {_owner(asker.owner)}" if asker and reason.kind not in ("parent", "symlink") else text
 

@@ -74,6 +74,26 @@ def archive_chunks(
     yield b"".join(gathered)
 
 
+def archive_size(entries: Iterable[Entry], *, align: int = 4) -> int:
+    """Return how many bytes `archive_chunks` writes for these entries (sizes of files as the entries have them)."""
+    position = 0
+    for entry in sorted(entries, key=lambda entry: entry.path):
+        name = len(entry.path.encode("utf-8", "surrogateescape")) + 1
+        data = 0
+        if entry.type == "file":
+            data = entry.size
+            if align > 4:
+                name += -(position + _HEADER_SIZE + name) % align
+        elif entry.type == "symlink":
+            data = len(entry.target.encode("utf-8", "surrogateescape"))
+        position += _padded(_HEADER_SIZE + name) + _padded(data)
+    return position + _padded(_HEADER_SIZE + len(_TRAILER) + 1)
+
+
+def _padded(size: int) -> int:
+    return size + -size % 4
+
+
 def _header(name: bytes, fields: tuple[int, ...]) -> bytes:
     """Return a header with the NUL-terminated name behind it, padded to four bytes.
 

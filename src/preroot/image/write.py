@@ -53,6 +53,11 @@ def parts_in_order(plan: Plan) -> tuple[PartPlan, ...]:
     return tuple(sorted(filled, key=lambda part: ranks.get(part.name, len(ranks))))
 
 
+def alignment(part: PartPlan) -> int:
+    """Return what files' contents in a part's archive are aligned to, in bytes."""
+    return _MICROCODE_ALIGN if part.name == "microcode" else 4
+
+
 def check_codec(part: PartPlan, kernel: KernelPlan | None) -> None:
     """Raise BuildError when the kernel cannot unpack a part, RecipeError when the codec has no such level.
 
@@ -201,9 +206,8 @@ class _Packing:
     def __iter__(self) -> Iterator[bytes]:
         part = self._part
         entries = part.tree.entries.values()
-        align = _MICROCODE_ALIGN if part.name == "microcode" else 4
         size = sum(entry.size for entry in entries)
-        chunks = self._counted(archive_chunks(entries, self._read, align=align))
+        chunks = self._counted(archive_chunks(entries, self._read, align=alignment(part)))
         return iter(compress(chunks, part.codec, part.level, threads=self._threads, size=size))
 
     def _counted(self, chunks: Iterable[bytes]) -> Iterator[bytes]:

@@ -118,6 +118,38 @@ def _distances(index: Mapping[str, WhyPath]) -> dict[str, int]:
     return distances
 
 
+def first_reasons(index: Mapping[str, WhyPath]) -> dict[str, Reason]:
+    """Return path → the reason with the shortest way up to a feature or recipe; paths without any are not in it."""
+    distances = _distances(index)
+    return {path: _nearest(index, distances, entry.reasons) for path, entry in index.items() if entry.reasons}
+
+
+def sources(index: Mapping[str, WhyPath]) -> dict[str, frozenset[str]]:
+    """Return path → where its chains of reasons end: names of features, `(recipe)`, `(preroot)`.
+
+    A chain that ends at an asker that is not in the image does not count, and a path of which no chain counts is not
+    in it: without the ends of the others nothing asks for it.
+    """
+    asked: dict[str, list[str]] = {}
+    found: dict[str, set[str]] = {}
+    for path, entry in index.items():
+        for reason in entry.reasons:
+            if reason.kind in _ENDS:
+                named = reason.kind in ("feature", "plugin")
+                found.setdefault(path, set()).add(reason.asker if named else f"({reason.asker})")
+            elif reason.asker in index:
+                asked.setdefault(reason.asker, []).append(path)
+    queue = deque(found)
+    while queue:
+        asker = queue.popleft()
+        for path in asked.get(asker, ()):
+            names = found.setdefault(path, set())
+            if not found[asker] <= names:
+                names |= found[asker]
+                queue.append(path)
+    return {path: frozenset(names) for path, names in found.items()}
+
+
 def _chain(index: Mapping[str, WhyPath], distances: Mapping[str, int], path: str, reason: Reason) -> tuple[Step, ...]:
     steps = [Step(path, reason)]
     seen = {path}
@@ -127,11 +159,16 @@ def _chain(index: Mapping[str, WhyPath], distances: Mapping[str, int], path: str
         choices = index[path].reasons
         if not choices:
             break
-        reason = min(
-            choices, key=lambda each: (0 if _is_end(index, each) else distances.get(each.asker, len(index)), _key(each))
-        )
+        reason = _nearest(index, distances, choices)
         steps.append(Step(path, reason))
     return tuple(steps)
+
+
+def _nearest(index: Mapping[str, WhyPath], distances: Mapping[str, int], reasons: Iterable[Reason]) -> Reason:
+    """Return the reason that is nearest to an end."""
+    return min(
+        reasons, key=lambda each: (0 if _is_end(index, each) else distances.get(each.asker, len(index)), _key(each))
+    )
 
 
 def _is_end(index: Mapping[str, WhyPath], reason: Reason) -> bool:
