@@ -84,3 +84,24 @@ def all_in_modules(root: Path, target: Path) -> Path:
     for name in ("vmlinuz", "config"):
         os.link(boot_file(root, name), modules / name)
     return target
+
+
+_MAGIC = b"~Module signature appended~\n"
+
+
+def module(root: Path, name: str) -> bytes:
+    """Return a module of the unpacked package, decompressed."""
+    found = next(_tree(root).glob(f"kernel/**/{name}.ko*"))
+    data = found.read_bytes()
+    return lzma.decompress(data) if found.suffix == ".xz" else data
+
+
+def out_of_tree(data: bytes) -> bytes:
+    """Return a module as one that was built apart from its kernel: without signature, and not marked `intree`.
+
+    The kernel says so when it loads it, which its own module can't make it say. The signature ends with its length
+    (struct module_signature, include/linux/module_signature.h).
+    """
+    assert data.endswith(_MAGIC) and data.count(b"\0intree=Y\0") == 1
+    length = int.from_bytes(data[-len(_MAGIC) - 4 : -len(_MAGIC)], "big")
+    return data[: -len(_MAGIC) - 12 - length].replace(b"\0intree=Y\0", b"\0author=Y\0")

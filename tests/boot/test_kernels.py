@@ -9,6 +9,7 @@ import packages
 from lab import BUSYBOX, Lab
 
 import kernel_shapes as shapes
+from preroot.boot.scenario import Expect
 from preroot.engine.proving import read_built
 
 
@@ -33,3 +34,15 @@ def test_a_kernel_without_modules(lab: Lab, tmp_path: Path) -> None:
     )  # fmt: skip
     assert [part.name for part in read_built(image.initrd).manifest.parts] == ["base"]
     lab.boot("monolithic", image, lab.disk("ext4", bus="nvme", label="root"), memory=256)
+
+
+def test_a_module_of_updates_takes_the_place_of_the_kernel_s_own(lab: Lab, tmp_path: Path) -> None:
+    """The disk needs virtio_blk, and the kernel tells when a module was not built together with it."""
+    (tmp_path / "virtio_blk.ko").write_bytes(shapes.out_of_tree(shapes.module(unpacked(), "virtio_blk")))
+    image = lab.image(
+        *BUSYBOX, f'kernel.extra-modules=["{tmp_path}/virtio_blk.ko"]', f"kernel.version={shapes.release(unpacked())}",
+        "kernel.modules=virtual",
+    )  # fmt: skip
+    disk = lab.disk("ext4", label="root")
+    expect = Expect(identity=disk.identity, must=("virtio_blk: loading out-of-tree module taints kernel",))
+    lab.boot("extra-module", image, disk, memory=256, expect=expect)

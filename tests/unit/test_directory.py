@@ -3,12 +3,13 @@
 
 from __future__ import annotations
 
+import lzma
 import os
 import shutil
 from pathlib import Path
 
 import pytest
-from module_samples import modinfo, module
+from module_samples import VERMAGIC, modinfo, module
 from msgspec import structs
 from test_kernel_directory import V, bzimage
 
@@ -207,3 +208,59 @@ def test_links_in_a_kernel_s_directory(kernel: Path, tmp_path: Path) -> None:
         os.mkfifo(kernel / "vmlinuz")
         with pytest.raises(BuildError, match=r"k/vmlinuz is no file, but a device, pipe or socket"):
             read(kernel, store)
+
+
+@pytest.fixture
+def extra(tmp_path: Path) -> Path:
+    """A directory with two extra modules, one of them in a directory of its own."""
+    (tmp_path / "more/deep").mkdir(parents=True)
+    (tmp_path / "more/one.ko").write_bytes(module(modinfo("one")))
+    (tmp_path / "more/deep/two-b.ko.xz").write_bytes(lzma.compress(module(modinfo("two_b"))))
+    (tmp_path / "more/Makefile").touch()
+    return tmp_path / "more"
+
+
+def read_extra(directory: Path, store: Store, *paths: str) -> Local:
+    (directory / "x.toml").write_text(f"kernel.extra-modules = {list(paths)}\n")
+    return read_local(load_recipe(directory / "x.toml", search=SearchPath((BUILT_IN,))), store, Silent())
+
+
+def test_extra_modules_are_a_package(extra: Path, tmp_path: Path) -> None:
+    with Store(tmp_path / "store") as store:
+        found = read_extra(tmp_path, store, "more")
+        (pin,), ((package, index),) = found.pins, found.packages
+        release = VERMAGIC.split()[0]
+        assert (pin.name, pin.version, pin.paths) == ("extra-modules", release, ("more",))
+        assert [info.path for info in index.files] == [
+            f"lib/modules/{release}/updates/{name}" for name in ("one.ko", "two-b.ko.xz")
+        ]
+        assert {extra, extra / "deep", extra / "one.ko"} <= set(found.paths)
+        data = (extra / "one.ko").read_bytes()
+        assert store.read(package.sha256, index.files[0]) == data
+        one, two = "more/one.ko", str(extra / "deep/two-b.ko.xz")
+        single = read_extra(tmp_path, store, one, two)
+        assert single.pins[0].sha256 == pin.sha256 and single.pins[0].paths == (one, "more/deep/two-b.ko.xz")
+
+
+def test_extra_modules_that_can_not_be_taken(extra: Path, tmp_path: Path) -> None:
+    with Store(tmp_path / "store") as store:
+
+        def refused(message: str, *paths: str) -> None:
+            with pytest.raises(BuildError, match=message):
+                read_extra(tmp_path, store, *paths)
+
+        (tmp_path / "second").mkdir()
+        (tmp_path / "second/one.ko.xz").write_bytes(lzma.compress(module(modinfo("one"))))
+        refused(r"more/one\.ko and .*second/one\.ko\.xz are the same module, one", "more", "second/one.ko.xz")
+        other = module(modinfo("three").replace(VERMAGIC.encode(), b"6.0 SMP"))
+        (tmp_path / "three.ko").write_bytes(other)
+        refused(r"more/deep/two-b.* is built for kernel .*, and .*three\.ko for 6\.0", "more", "three.ko")
+        (tmp_path / "text.ko").write_text("no module")
+        refused(r"text\.ko is no kernel module: it does not say", "text.ko")
+        (tmp_path / "cut.ko.xz").write_bytes(lzma.compress(other)[:100])
+        refused(r"cut\.ko\.xz is damaged: xz data is cut off", "cut.ko.xz")
+        refused(r"more/Makefile is not named like a kernel module", "more/Makefile")
+        (tmp_path / "empty").mkdir()
+        refused(r"no kernel module in .*/empty", "empty")
+        (extra / "out.ko").symlink_to("/etc/passwd")
+        refused(r"out\.ko is a link to /etc/passwd", "more")

@@ -135,6 +135,18 @@ def test_headers_are_no_kernel_and_boot_wins() -> None:
         assert kernel.image == "boot/vmlinuz-6.1-amd64"
 
 
+def test_modules_alone_are_no_kernel() -> None:
+    """A package of single modules, for this kernel or for another one."""
+    more = [
+        "lib/modules/6.1-amd64/updates/dkms/own.ko",
+        "lib/modules/6.2/updates/dkms/own.ko",
+        "lib/modules/6.3/extra/x.ko",
+    ]
+    (kernel,) = find_kernels([*DEBIAN, *more])
+    assert kernel.version == "6.1-amd64" and more[0] in kernel.modules
+    assert [each.version for each in find_kernels([*more, "lib/modules/6.2/modules.order"])] == ["6.2"]
+
+
 def test_choosing() -> None:
     one, other = KernelFiles("6.1", image="a"), KernelFiles("6.12", image="b")
     assert choose_kernel([one], "", "linux-image") is one

@@ -23,6 +23,7 @@ from preroot.packages.learn.modinfo import (
     decompress_module,
     glance_modinfo,
     is_module,
+    is_signed,
     read_builtin_modinfo,
     read_modinfo,
     same_facts,
@@ -192,3 +193,10 @@ def test_the_bound_holds(codec: str) -> None:
     assert len(decompress(data, codec, 100_000)) == 100_000
     with pytest.raises(CodecError, match="more than 99999 bytes"):
         decompress(data, codec, 99_999)
+
+
+def test_a_signature_is_at_the_end() -> None:
+    data = module(modinfo("a"))
+    assert is_signed(data + b"PKCS#7~Module signature appended~\n")
+    assert not is_signed(data)
+    assert not is_signed(data + b"~Module signature appended~\n\0")

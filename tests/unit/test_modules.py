@@ -8,8 +8,10 @@ from fnmatch import fnmatchcase
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec import structs
 
-from preroot.errors import RecipeError
+from preroot.errors import BuildError, RecipeError
+from preroot.facts.kernel import module_name
 from preroot.packages.model import ModuleInfo
 from preroot.recipe.schema import Modprobe
 from preroot.tree.aliases import AliasIndex, normalise
@@ -18,6 +20,7 @@ from preroot.tree.modules import (
     ModuleRequest,
     ModuleSelection,
     ModuleWorld,
+    check_vermagic,
     make_world,
     missing_error,
     module_options,
@@ -230,3 +233,29 @@ def test_module_options() -> None:
     ):
         with pytest.raises(RecipeError):
             module_options(bad)
+
+
+def built_for(vermagic: str, *paths: str) -> list[tuple[str, ModuleInfo]]:
+    """Return modules at these paths below the modules directory, built for that."""
+    return [(BASE + path, structs.replace(info(module_name(path)), vermagic=vermagic)) for path in paths]
+
+
+def test_of_modules_with_one_name_the_shallower_of_updates_is_taken() -> None:
+    paths = ["updates/dkms/own.ko", "updates/own.ko", "kernel/own.ko", "extra/own.ko"]
+    for order in (paths, paths[::-1]):
+        assert make_world("6.1", built_for("6.1 SMP", *order)).paths == {"own": f"{BASE}updates/own.ko"}
+
+
+def test_a_module_that_the_kernel_would_refuse() -> None:
+    own = built_for("6.1 SMP", "kernel/a.ko")
+    for path in ("updates/x.ko", "updates/dkms/x.ko", "kernel/x.ko"):
+        world = make_world("6.1", [*own, *built_for("6.2 SMP", path)])
+        check_vermagic(world, ["a"])
+        with pytest.raises(BuildError, match=rf"{path} is built for kernel 6\.2, and the image is for 6\.1 .*--kernel"):
+            check_vermagic(world, ["a", "x"])
+    other = make_world("6.1", [*own, *built_for("6.1 PREEMPT", "updates/x.ko")])
+    with pytest.raises(BuildError, match=r"built for a kernel that is '6\.1 PREEMPT', and 6\.1 is '6\.1 SMP'"):
+        check_vermagic(other, ["x"])
+    elsewhere = make_world("6.1", [*own, *built_for("6.0 SMP", "weak-updates/x.ko"), *built_for("", "extra/y.ko")])
+    check_vermagic(elsewhere, ["a", "x", "y"])
+    check_vermagic(make_world("6.1", built_for("6.1 any", "updates/x.ko")), ["x"])

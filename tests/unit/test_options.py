@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from preroot.errors import BuildError
-from preroot.facts.options import builtin_by_config, known_modules, option_of, unfulfilled
+from preroot.facts.options import builtin_by_config, known_modules, option_of, refuses_unsigned, unfulfilled
 from preroot.recipe.conditions import Chosen, Facts, evaluate, replaceable
 from preroot.recipe.features import Content, Feature, KernelOptions, Variant, When
 from preroot.recipe.library import Features
@@ -94,6 +94,14 @@ def test_missing_options_are_named_with_who_asks() -> None:
         "CONFIG_OVERLAY_FS is m, and its module overlay is not in the image (y)",
     )
     assert check_options("6.1", CONFIG, [OptionWish("OVERLAY_FS", "y", required=False)], {"overlay"}) == ()
+
+
+def test_which_kernels_refuse_modules_without_signature() -> None:
+    assert refuses_unsigned({"MODULE_SIG": "y"}) == ("", False)
+    assert refuses_unsigned({"LOCK_DOWN_IN_EFI_SECURE_BOOT": "y"}) == ("LOCK_DOWN_IN_EFI_SECURE_BOOT", False)
+    both = {"LOCK_DOWN_IN_EFI_SECURE_BOOT": "y", "LOCK_DOWN_KERNEL_FORCE_INTEGRITY": "y"}
+    assert refuses_unsigned(both) == ("LOCK_DOWN_KERNEL_FORCE_INTEGRITY", True)
+    assert refuses_unsigned({"MODULE_SIG_FORCE": "y"}) == ("MODULE_SIG_FORCE", True)
 
 
 def missing(*specs: str) -> list[MissingModule]:

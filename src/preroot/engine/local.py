@@ -8,12 +8,12 @@ lstat(2) says the same of them, the digest that was found last is taken.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from preroot.errors import BuildError
 from preroot.packages.model import LocalPackage, Package, PackageIndex
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 #: the package that a kernel's directory becomes
 KERNEL = "kernel-directory"
+#: the package that modules built apart become
+EXTRA = "extra-modules"
 
 
 class Local(Struct, frozen=True):
@@ -47,7 +49,14 @@ def read_local(loaded: LoadedRecipe, store: Store, reporter: Reporter) -> Local:
     Raises BuildError for a directory that lacks what it is named for, or can't be read.
     """
     kernel = loaded.recipe.kernel
-    return _read_kernel(loaded, store, reporter) if kernel.directory else NOTHING_LOCAL
+    found = [_read_kernel(loaded, store, reporter)] if kernel.directory else []
+    if kernel.extra_modules:
+        found.append(_read_extra(loaded, store, reporter))
+    return Local(
+        tuple(pin for each in found for pin in each.pins),
+        tuple(package for each in found for package in each.packages),
+        tuple(path for each in found for path in each.paths),
+    )
 
 
 def spelling(path: Path, loaded: LoadedRecipe) -> str:
@@ -57,7 +66,7 @@ def spelling(path: Path, loaded: LoadedRecipe) -> str:
 
 def _read_kernel(loaded: LoadedRecipe, store: Store, reporter: Reporter) -> Local:
     from preroot.facts.kernel_directory import enter, wanted
-    from preroot.packages.directory import is_settled, walk
+    from preroot.packages.directory import walk
 
     recipe = loaded.recipe
     root = loaded.base / recipe.kernel.directory
@@ -65,14 +74,10 @@ def _read_kernel(loaded: LoadedRecipe, store: Store, reporter: Reporter) -> Loca
     name = spelling(root, loaded)
     deciding = f"{KERNEL}\0{recipe.kernel.version}\0{recipe.kernel.monolithic}\0{recipe.distribution.arch}\0{name}"
     ends, outside = _followed(root, found)
-    key = _key(deciding, root, ends, outside)
-    kept = _kept(key, store)
-    if kept is None:
-        with reporter.step(f"reading the kernel in {name}"):
-            kept = _ingest_kernel(loaded, root, ends, outside, store)
-        if is_settled(ends):
-            store.remember(key, msgspec.msgpack.encode(kept[0]))
-    package, index = kept
+    package, index = _once(
+        _key(deciding, root, ends, outside), ends, lambda: _ingest_kernel(loaded, root, ends, outside, store),
+        store=store, reporter=reporter, step=f"reading the kernel in {name}",
+    )  # fmt: skip
     pin = LocalPackage(package.name, package.version, package.sha256, (name,))
     return Local((pin,), ((package, index),), (*directories, *(root / each.path for each in found)))
 
@@ -137,9 +142,92 @@ def _key(deciding: str, root: Path, ends: Mapping[str, Found], outside: Sequence
     return hashlib.sha256(f"local 1\0{deciding}\0{root}\0".encode("utf-8", "surrogateescape") + stamps).hexdigest()
 
 
-def _kept(key: str, store: Store) -> tuple[Package, PackageIndex] | None:
-    """Return the package that was made of the same files before, None where it has to be made (again)."""
+def _once(
+    key: str, ends: Mapping[str, Found], make: Callable[[], tuple[Package, PackageIndex]], *, store: Store,
+    reporter: Reporter, step: str,
+) -> tuple[Package, PackageIndex]:  # fmt: skip
+    """Return the package that was made of the same files before, else one that is made now."""
+    from preroot.packages.directory import is_settled
+
     kept = store.recall(key)
     package = msgspec.msgpack.decode(kept, type=Package) if kept else None
     index = store.index(package) if package else None
-    return (package, index) if package and index else None
+    if package and index:
+        return package, index
+    with reporter.step(step):
+        made = make()
+    if is_settled(ends):
+        store.remember(key, msgspec.msgpack.encode(made[0]))
+    return made
+
+
+def _read_extra(loaded: LoadedRecipe, store: Store, reporter: Reporter) -> Local:
+    from preroot.packages.directory import named, walk
+    from preroot.packages.learn.modinfo import MODULE_SUFFIXES, is_module
+
+    found: dict[str, Found] = {}
+    directories: list[Path] = []
+    given = [loaded.base / each for each in loaded.recipe.kernel.extra_modules]
+    suffixes = ", ".join(MODULE_SUFFIXES)
+    for path in given:
+        if not path.is_dir():
+            if not is_module(path.name):
+                raise BuildError(f"{path} is not named like a kernel module", f"their names end in {suffixes}")
+            found[str(path)] = named(path)
+            continue
+        listed, looked_into = walk(path, lambda _: True, is_module)
+        ends, outside = _followed(path, listed)
+        if outside:
+            raise BuildError(f"{path}: {_told(outside[0])}", "copy it there, or remove the link")
+        if not ends:
+            raise BuildError(f"no kernel module in {path}", f"looked for files whose names end in {suffixes}")
+        directories += looked_into
+        root = str(path).lstrip("/")
+        found |= {str(path / below): structs.replace(each, path=f"{root}/{each.path}") for below, each in ends.items()}
+    names = tuple(spelling(path, loaded) for path in given)
+    deciding = f"{EXTRA}\0{loaded.recipe.distribution.arch}\0{' '.join(names)}"
+    package, index = _once(
+        _key(deciding, Path("/"), found, ()), found, lambda: _ingest_extra(loaded, found, names, store),
+        store=store, reporter=reporter, step="reading extra modules",
+    )  # fmt: skip
+    pin = LocalPackage(package.name, package.version, package.sha256, names)
+    return Local((pin,), ((package, index),), (*given, *directories, *map(Path, found)))
+
+
+def _ingest_extra(
+    loaded: LoadedRecipe, found: Mapping[str, Found], names: Sequence[str], store: Store
+) -> tuple[Package, PackageIndex]:
+    from preroot.facts.kernel import module_name
+    from preroot.packages.directory import ingest
+
+    places: dict[str, str] = {}
+    releases: dict[str, str] = {}
+    for path in sorted(found):
+        name = module_name(path)
+        if name in places:
+            raise BuildError(f"{places[name]} and {path} are the same module, {name}", "leave one of them out")
+        places[name] = path
+        releases.setdefault(_built_for(Path(path)), path)
+    if len(releases) > 1:
+        (one, first), (other, second) = list(releases.items())[:2]
+        raise BuildError(f"{first} is built for kernel {one}, and {second} for {other}", "an image has one kernel")
+    release = next(iter(releases))
+    files = {f"lib/modules/{release}/updates/{Path(path).name}": found[path] for path in places.values()}
+    return ingest(Path("/"), files, name=EXTRA, version=release, arch=loaded.recipe.distribution.arch,
+                  spelling=" ".join(names), store=store)  # fmt: skip
+
+
+def _built_for(path: Path) -> str:
+    """Return the kernel release that a module is built for. Raises BuildError for what is no module."""
+    from preroot.packages.codec import CodecError
+    from preroot.packages.learn.modinfo import decompress_module, read_modinfo
+
+    try:
+        info = read_modinfo(decompress_module(path.name, path.read_bytes()), path.name)
+    except OSError as error:
+        raise BuildError(f"cannot read {path}: {error.strerror}") from None
+    except CodecError as error:
+        raise BuildError(f"{path} is damaged: {error}") from None
+    if info is None or not info.vermagic:
+        raise BuildError(f"{path} is no kernel module: it does not say which kernel it is built for")
+    return info.vermagic.split()[0]

@@ -10,9 +10,12 @@ from msgspec import Struct, structs
 
 from preroot.engine.contents import PackageContents
 from preroot.engine.firmware import plan_firmware
+from preroot.engine.local import EXTRA
 from preroot.engine.locking import Locked
-from preroot.facts.kernel import parse_builtin_firmware, parse_config
-from preroot.packages.learn.modinfo import module_codec
+from preroot.errors import BuildError
+from preroot.facts.kernel import kernel_version_from_path, module_name, parse_builtin_firmware, parse_config
+from preroot.facts.options import refuses_unsigned
+from preroot.packages.learn.modinfo import decompress_module, is_module, is_signed, module_codec
 from preroot.packages.model import ModuleInfo
 from preroot.progress import Reporter
 from preroot.recipe.conditions import Chosen
@@ -26,7 +29,15 @@ from preroot.tree.depmod import BuiltinLists, ModuleFile, depmod_key, run_depmod
 from preroot.tree.firmware import askings
 from preroot.tree.kernel import KernelFiles
 from preroot.tree.model import BytesContent, Entry, KernelPlan, LeftOut, ObjectContent, Reason, StoreContent, Tree
-from preroot.tree.modules import ModuleSelection, ModuleWorld, make_world, missing_error, select_modules
+from preroot.tree.modules import (
+    ModuleRequest,
+    ModuleSelection,
+    ModuleWorld,
+    check_vermagic,
+    make_world,
+    missing_error,
+    select_modules,
+)
 from preroot.tree.options import check_builtin, check_options, option_wishes, without_list
 from preroot.tree.plan import module_requests
 from preroot.tree.pool import PoolFile
@@ -76,7 +87,8 @@ class ModulesPlanner:
         if not kernel.builtin:
             world = structs.replace(world, builtin=without_list(self.config, world.paths))
         chosen = [feature for features in self.locked.chosen.values() for feature in features]
-        wishes = module_requests(chosen, self.recipe)
+        extra = self._extra()
+        wishes = [*module_requests(chosen, self.recipe), *extra]
         patterns = [self.pool.canonical(each) for each in self.recipe.exclude]
         excluded = [name for name, path in world.paths.items() if patterns and is_excluded([path], patterns)]
         selection = select_modules(world, wishes, (*self.recipe.kernel.leave_out_modules, *excluded))
@@ -84,9 +96,11 @@ class ModulesPlanner:
         if monolithic:
             warnings = check_builtin(kernel.version, self.config, selection.missing, listed=bool(kernel.builtin))
         elif selection.missing:
-            raise missing_error(world, selection.missing)
+            raise missing_error(world, selection.missing, self._elsewhere(selection.missing[0].spec))
+        check_vermagic(world, selection.modules)
         warnings += self._check_config(chosen, selection.modules)
         whole = self._decompressed(selection.modules.values())
+        warnings += self._unsigned(selection.modules.values(), whole)
         lists = BuiltinLists(self.contents.optional(kernel.order), builtin, builtin_modinfo)
         entries = [self._module_entry(name, path, selection, whole[path]) for name, path in selection.modules.items()]
         if not monolithic:
@@ -112,6 +126,49 @@ class ModulesPlanner:
                                "be checked")  # fmt: skip
             return ()
         return check_options(version, self.config, option_wishes(chosen, has_modules=bool(modules)), modules)
+
+    def _extra(self) -> list[ModuleRequest]:
+        """Return the wishes for the recipe's extra modules. Raises BuildError where they are for another kernel."""
+        version, wishes = self.kernel.version, []
+        for package, index in self.locked.local.packages:
+            if package.name != EXTRA:
+                continue
+            if package.version != version:
+                raise BuildError(
+                    f"the extra modules ({package.filename}) are built for kernel {package.version}, and the image is "
+                    f"for {version}", "build them for that kernel, or choose the other one with --kernel",
+                )  # fmt: skip
+            names = sorted(module_name(file.path) for file in index.files)
+            wishes += [ModuleRequest(name, "required", "kernel.extra-modules", kind="recipe") for name in names]
+        return wishes
+
+    def _elsewhere(self, spec: str) -> str:
+        """Return a hint for a module that the packages have, but for other kernels than this one, else ''."""
+        wanted = module_name(spec)
+        of = (kernel_version_from_path(path) for path in self.pool.paths()
+              if is_module(path) and module_name(path) == wanted)  # fmt: skip
+        others = sorted({version for version in of if version and version != self.kernel.version})
+        return f"the packages have it for kernel {', '.join(others)}" if others else ""
+
+    def _unsigned(self, paths: Iterable[str], whole: Mapping[str, ModuleInfo]) -> tuple[str, ...]:
+        """Return a warning about modules without a signature, where the kernel refuses those.
+
+        What it only refuses under Secure Boot is not said of the kernel's own modules: who built them knows.
+        """
+        option, always = refuses_unsigned(self.config)
+        own = f"{self.kernel.modules_directory}/kernel/"
+        looked_at = [path for path in paths if option and (always or not path.startswith(own))]
+        unsigned = [module_name(path) for path in looked_at if not is_signed(self._content(path, whole[path]))]
+        if not unsigned:
+            return ()
+        when = "" if always else " under Secure Boot"
+        return (f"kernel {self.kernel.version} loads no modules without a signature{when} (CONFIG_{option}), and these "
+                f"have none: {', '.join(unsigned)}",)  # fmt: skip
+
+    def _content(self, path: str, info: ModuleInfo) -> bytes:
+        """Return a module, decompressed."""
+        kept = self.store.get_object(info.sha256) if module_codec(path) else None
+        return decompress_module(path, self.contents.read(path)) if kept is None else kept
 
     def _module_infos(self, kernel: KernelFiles) -> dict[str, ModuleInfo]:
         """Return path → facts of all modules of the kernel, whichever packages they are in."""

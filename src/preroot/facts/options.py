@@ -64,6 +64,18 @@ def option_of(module: str) -> str:
     return next((option for option, name in _MODULES.items() if name == module), "")
 
 
+def refuses_unsigned(config: Mapping[str, str]) -> tuple[str, bool]:
+    """Return the option by which a kernel refuses modules without a signature, and whether it always does; ('', False)
+    for none. Of those that do it on some machines only: Secure Boot (a patch that distributions have).
+
+    Sources: kernel/module/Kconfig, security/lockdown/Kconfig.
+    """
+    for option in ("MODULE_SIG_FORCE", "LOCK_DOWN_KERNEL_FORCE_INTEGRITY", "LOCK_DOWN_KERNEL_FORCE_CONFIDENTIALITY"):
+        if config.get(option) == "y":
+            return option, True
+    return ("LOCK_DOWN_IN_EFI_SECURE_BOOT", False) if config.get("LOCK_DOWN_IN_EFI_SECURE_BOOT") == "y" else ("", False)
+
+
 def unfulfilled(config: Mapping[str, str], wish: str, modules: Collection[str]) -> str:
     """Return why a configuration does not fulfil a wish, '' where it does.
 

@@ -88,6 +88,18 @@ def _found(path: str, status: os.stat_result, full: str) -> Found:
     )  # fmt: skip
 
 
+def named(path: Path) -> Found:
+    """Return the file that somebody has named, wherever it lies, links to it followed; its path is below `/`.
+
+    Raises BuildError where it can't be looked at.
+    """
+    end = os.path.realpath(path)
+    try:
+        return _found(end[1:], os.lstat(end), end)
+    except OSError as error:
+        raise BuildError(f"cannot read {path}: {error.strerror}") from None
+
+
 def follow(root: Path, link: Found) -> Found | None:
     """Return the file at the end of a link, None where that is not there or not below `root`."""
     base, end = os.path.realpath(root), os.path.realpath(root / link.path)

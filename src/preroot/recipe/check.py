@@ -124,9 +124,13 @@ def _check_kernel(recipe: Recipe, where: Where) -> None:
     if kernel.package and kernel.directory:
         text = " and kernel.package exclude each other"
         raise _error(where, ("kernel", "directory"), text, "the kernel is in one of them")
-    if kernel.monolithic and kernel.add_modules:
-        text = " is not empty, but the kernel is monolithic"
-        raise _error(where, ("kernel", "add-modules"), text, "remove kernel.monolithic or kernel.add-modules")
+    for key, value in (("add-modules", kernel.add_modules), ("extra-modules", kernel.extra_modules)):
+        if kernel.monolithic and value:
+            text = " is not empty, but the kernel is monolithic"
+            raise _error(where, ("kernel", key), text, f"remove kernel.monolithic or kernel.{key}")
+    for number, path in enumerate(kernel.extra_modules):
+        if not path:
+            raise _error(where, ("kernel", "extra-modules", number), " is empty", "name a file or a directory")
 
 
 def _check_microcode(recipe: Recipe, where: Where) -> None:

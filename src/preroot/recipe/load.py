@@ -33,6 +33,8 @@ _LOCAL_FILES = (
     ("distribution", "keyring"), ("distribution", "ca"), ("distribution", "client-certificate"),
     ("distribution", "client-key"), ("kernel", "directory"),
 )  # fmt: skip
+#: the same for arrays of such paths
+_LOCAL_LISTS = (("kernel", "extra-modules"),)
 _LOCAL_SOURCES = ("file", "unit", "secret")
 
 
@@ -272,6 +274,12 @@ def _rebased(layer: Layer) -> Layer:
     for table, name in _LOCAL_FILES:
         if data.get(table, {}).get(name):
             data[table] = {**data[table], name: str(layer.directory.absolute() / data[table][name])}
+    for table, name in _LOCAL_LISTS:
+        if data.get(table, {}).get(name):
+            paths = [
+                each if each in ("", MORE) else str(layer.directory.absolute() / each) for each in data[table][name]
+            ]
+            data[table] = {**data[table], name: paths}
     for table in _LOCAL_SOURCES:
         if data.get(table):
             data[table] = [
@@ -290,13 +298,13 @@ def _check_local_files(recipe: Recipe, base: Path, where: Callable[[Key], str], 
     named += [(("file", n, "source"), each.source or "") for n, each in enumerate(recipe.file)]
     named += [(("unit", n, "source"), each.source or "") for n, each in enumerate(recipe.unit)]
     named += [(("secret", n, "source"), each.source) for n, each in enumerate(recipe.secret)]
+    named += [(("kernel", "extra-modules", n), each) for n, each in enumerate(kernel.extra_modules)]
     for key, value in named:
         if not value:
             continue
         path = consulted.add(base / value)
-        is_directory = key[-1] == "directory"
-        if not (path.is_dir() if is_directory else path.is_file()):
-            kind = "directory" if is_directory else "file"
+        kind = "directory" if key[-1] == "directory" else "file or directory" if key[1] == "extra-modules" else "file"
+        if not ((path.is_dir() and "directory" in kind) or (path.is_file() and "file" in kind)):
             state = f"is not a {kind}" if path.exists() else "does not exist"
             raise RecipeError(f"{where(key)}: {dotted(key)}: {path} {state}", f"relative paths start from {base}")
 

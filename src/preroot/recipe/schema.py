@@ -102,6 +102,11 @@ class Kernel(Base, frozen=True):
     add_modules: Annotated[
         tuple[str, ...], Meta(description="more modules: name, directory (drivers/net/), glob, alias:MODALIAS")
     ] = ()
+    extra_modules: Annotated[
+        tuple[str, ...],
+        Meta(description="modules built apart from the kernel, for this release of it: .ko files, or directories of "
+             "them; all of them go in"),
+    ] = ()  # fmt: skip
     leave_out_modules: Annotated[tuple[str, ...], Meta(description="modules (names or globs) to leave out")] = ()
 
 

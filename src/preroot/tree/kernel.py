@@ -48,7 +48,7 @@ def find_kernels(files: Iterable[str]) -> tuple[KernelFiles, ...]:
     """Find the kernels among the paths of package files, sorted by version.
 
     A modules directory counts only if something of a kernel is in it (modules or their lists): header packages put
-    links to the sources there.
+    links to the sources there, and packages of single modules have no other directories than updates/, extra/ and such.
     """
     found: dict[str, dict[str, str]] = {}
     modules: dict[str, list[str]] = {}
@@ -73,7 +73,8 @@ def find_kernels(files: Iterable[str]) -> tuple[KernelFiles, ...]:
         roles, own = found.get(version, {}), sorted(modules.get(version, ()))
         inside = own[:1] or [roles[role] for role in ("builtin", "order", "builtin_modinfo") if role in roles]
         directory = inside[0][: inside[0].index(f"modules/{version}/")] + f"modules/{version}" if inside else ""
-        if own or "image" in roles:
+        of_kernel = any(path.startswith(f"{directory}/kernel/") for path in own)
+        if "image" in roles or (own and (of_kernel or "builtin" in roles or "order" in roles)):
             kernels.append(KernelFiles(version, modules_directory=directory, modules=tuple(own), **roles))
     return tuple(kernels)
 

@@ -95,16 +95,18 @@ def make_world(
     """Make the world of a kernel from its module files (canonical path, facts) and the texts of its built-in lists.
 
     Of several modules with one name the one is taken that depmod would take: updates/, then extra/ and the like, then
-    kernel/. The order of `modules` has no influence.
+    kernel/. In one of these the shallower one is taken (updates/x.ko before updates/dkms/x.ko), where depmod takes what
+    it happens to read first. The order of `modules` has no influence.
     """
     base = len(f"usr/lib/modules/{version}/")
-    chosen: dict[str, tuple[int, str, ModuleInfo]] = {}
+    chosen: dict[str, tuple[tuple[int, int, str], str, ModuleInfo]] = {}
     for path, info in modules:
         name = module_name(path)
         rank = 3 if path.startswith("kernel/", base) else _rank(path[base:])
         before = chosen.get(name)
-        if before is None or (rank, path) < before[:2]:
-            chosen[name] = (rank, path, info)
+        key = (rank, path.count("/"), path)
+        if before is None or key < before[0]:
+            chosen[name] = (key, path, info)
     return ModuleWorld(
         version=version,
         paths={name: path for name, (_, path, _) in chosen.items()},
@@ -308,13 +310,40 @@ def _sorted(reasons: Mapping[Reason, None]) -> tuple[Reason, ...]:
                                                      reason.kind, reason.detail)))  # fmt: skip
 
 
-def missing_error(world: ModuleWorld, missing: Sequence[MissingModule]) -> BuildError:
-    """Return the error for requests that kernel `world` cannot meet (at least one)."""
+def check_vermagic(world: ModuleWorld, names: Iterable[str]) -> None:
+    """Raise BuildError for a module that the kernel would refuse to load: it is built for another one.
+
+    The kernel compares the whole text, for example `6.12.9 SMP preempt mod_unload modversions` (kernel/module/main.c,
+    check_modinfo); what it says itself is taken from its own modules. weak-updates/ has modules of other releases on
+    purpose: with modversions the release does not count.
+    """
+    base = len(f"usr/lib/modules/{world.version}/")
+    own = (world.infos[name].vermagic for name, path in world.paths.items() if path.startswith("kernel/", base))
+    expected = next(filter(None, own), "")
+    for name in names:
+        below, vermagic = world.paths[name][base:], world.infos[name].vermagic
+        if below.startswith("weak-updates/") or not vermagic:
+            continue
+        release = vermagic.split()[0]
+        if release != world.version:
+            raise BuildError(
+                f"module {below} is built for kernel {release}, and the image is for {world.version}",
+                "build it for that kernel, or choose the other one with --kernel",
+            )
+        if expected and vermagic != expected and not below.startswith("kernel/"):
+            raise BuildError(
+                f"module {below} is built for a kernel that is '{vermagic}', and {world.version} is '{expected}'",
+                "build it with that kernel's configuration",
+            )
+
+
+def missing_error(world: ModuleWorld, missing: Sequence[MissingModule], hint: str = "") -> BuildError:
+    """Return the error for requests that kernel `world` cannot meet (at least one); `hint` replaces the usual one."""
     first = missing[0]
     more = f" (and {len(missing) - 1} more: {', '.join(item.spec for item in missing[1:6])})" if missing[1:] else ""
     problem = first.why if first.why == ABSENT else f"cannot go in: {first.why}"
     return BuildError(
-        f"kernel {world.version}: module {first.spec}, wanted by {first.asker}, {problem}{more}", first.hint
+        f"kernel {world.version}: module {first.spec}, wanted by {first.asker}, {problem}{more}", hint or first.hint
     )
 
 

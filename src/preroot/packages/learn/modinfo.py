@@ -35,6 +35,15 @@ _GLANCE = 8 << 10
 _LIKE_AN_ENTRY = re.compile(rb"[A-Za-z0-9_]=")
 
 
+#: what scripts/sign-file.c puts at the end of a signed module, behind the signature
+_SIGNED = b"~Module signature appended~\n"
+
+
+def is_signed(data: bytes) -> bool:
+    """Return whether a decompressed module carries a signature (Documentation/admin-guide/module-signing.rst)."""
+    return data.endswith(_SIGNED)
+
+
 def is_module(path: str) -> bool:
     """Return whether `path` is named like a kernel module."""
     return path.endswith(tuple(MODULE_SUFFIXES))
