@@ -67,11 +67,12 @@ class Lab:
         return Image(output / "preroot.initrd", output / "preroot.vmlinuz", arch)
 
     def disk(
-        self, fstype: FsType = "ext4", *, bus: Bus = "virtio", label: str = "", gpt: bool = False, arch: str = "amd64"
-    ) -> Disk:
+        self, fstype: FsType = "ext4", *, bus: Bus = "virtio", label: str = "", gpt: bool = False,
+        release: str = "trixie", arch: str = "amd64",
+    ) -> Disk:  # fmt: skip
         """Return a disk with the tiny root on it: bare, or in a partition called like its label."""
         identity = f"{fstype}-{bus}"
-        entries = tuple(stage.entries_of(rootfs.tiny_root(packages.busybox(arch=arch), identity)))
+        entries = tuple(stage.entries_of(rootfs.tiny_root(packages.busybox(release=release, arch=arch), identity)))
         content = stage.digest(entries)
         # An MMC card's size is a power of two; the smallest that takes the root.
         volume = Volume(fstype, content, label=label, part_label=label if gpt else "")
@@ -88,7 +89,7 @@ class Lab:
 
     def debian(self, release: str = "trixie", arch: str = "amd64") -> Disk:
         """Return a disk with a real Debian root that looks at itself once it is booted."""
-        identity = f"debian-{release}"
+        identity = f"debian-{release}-{arch}"
         volume = Volume("ext4", identity, label="debian", size=1536)
         recipe = DiskRecipe((volume,))
         uuid = volume_uuid(recipe)

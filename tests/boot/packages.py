@@ -43,7 +43,7 @@ def _mirror() -> str:
     )
     for line in targets.splitlines():
         uri, release, component = line.split()
-        if component == "main" and re.fullmatch(r"bookworm|trixie|sid|stable|testing|unstable", release):
+        if component == "main" and re.fullmatch(r"bookworm|trixie|forky|sid|stable|testing|unstable", release):
             return uri
     raise AssertionError("no Debian mirror in this machine's apt configuration")
 

@@ -12,9 +12,16 @@ from preroot.boot.realroot import parse_system_report
 from preroot.boot.scenario import Expect
 
 
-@pytest.mark.parametrize("release", ["trixie", pytest.param("bookworm", marks=pytest.mark.matrix)])
-def test_debian_with_systemd(lab: Lab, release: str) -> None:
-    disk = lab.debian(release)
+@pytest.mark.parametrize(
+    ("release", "arch"),
+    [
+        ("trixie", "amd64"),
+        pytest.param("bookworm", "amd64", marks=pytest.mark.matrix),
+        pytest.param("trixie", "arm64", marks=pytest.mark.matrix),
+    ],
+)
+def test_debian_with_systemd(lab: Lab, release: str, arch: str) -> None:
+    disk = lab.debian(release, arch)
     expect = Expect(
         identity=disk.identity,
         must=(r"reboot: Power down",),
@@ -23,7 +30,8 @@ def test_debian_with_systemd(lab: Lab, release: str) -> None:
     )
     # The root was never installed: its /usr looks newer than /etc, and everything would be brought up to date first.
     cmdline = "rw systemd.show_status=1 systemd.condition_needs_update=0"
-    result = lab.boot(f"debian-{release}", lab.image(release=release), disk, cmdline=cmdline, expect=expect)
+    image = lab.image(release=release, arch=arch)
+    result = lab.boot(f"debian-{release}-{arch}", image, disk, cmdline=cmdline, expect=expect, timeout=400)
     report = parse_system_report(tuple(Path(result.log).read_text(errors="replace").splitlines()))
     assert report.units == ()
     assert report.state == "running"

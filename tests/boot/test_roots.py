@@ -58,12 +58,6 @@ def test_busybox_part(lab: Lab, bus: Bus, name: str) -> None:
     lab.boot(f"busybox-{bus}-{name}", lab.image(*BUSYBOX), disk, root=name, memory=256)
 
 
-def test_arm64(lab: Lab) -> None:
-    """Built on whatever this machine is, from the mirror's arm64 packages."""
-    image = lab.image(arch="arm64")
-    lab.boot("arm64", image, lab.disk("ext4", label="root", arch="arm64"), timeout=400)
-
-
 def test_bookworm(lab: Lab) -> None:
     lab.boot("bookworm", lab.image(release="bookworm"), lab.disk("ext4", label="root"))
 

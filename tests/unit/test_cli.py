@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -17,9 +18,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from image_samples import file, other, tree
 
+from preroot.boot.platforms import PLATFORMS
 from preroot.cli import preroot_command, run_command_line
 from preroot.cli.report import Lines, colours, printable, table
 from preroot.engine.doctor import TOOLS
+from preroot.facts.arch import ARCHES
 from preroot.image.content import ContentReader
 from preroot.image.cpio import archive_chunks
 from preroot.run import TOOL_PACKAGES
@@ -224,8 +227,6 @@ def test_completion_of_commands_imports_none_of_them() -> None:
 
 def test_doctor_knows_every_tool_that_is_run() -> None:
     """A program that is run is one whose package and purpose are known."""
-    import re
-
     import preroot
 
     run = set()
@@ -236,6 +237,17 @@ def test_doctor_knows_every_tool_that_is_run() -> None:
     assert {"depmod", "apt-config", "mke2fs", "lz4"} <= run
     assert run <= set(TOOLS)
     assert set(TOOLS) <= set(TOOL_PACKAGES)
+
+
+def test_setup_installs_what_boots_each_architecture() -> None:
+    """scripts/setup, the errors for a missing tool and doctor name the same packages."""
+    setup = Path(__file__).parents[2].joinpath("scripts/setup").read_text()
+    pairs = dict(re.findall(r"(?m)^ {8}([\w.-]+) ([\w.+-]+)(?:'.*)?$", setup))
+    emulators = {f"qemu-system-{ARCHES[name].qemu}" for name in PLATFORMS}
+    assert set(PLATFORMS) == set(ARCHES)
+    assert emulators <= set(pairs) & set(TOOLS)
+    both = set(pairs) & set(TOOL_PACKAGES)
+    assert {name: pairs[name] for name in both} == {name: TOOL_PACKAGES[name] for name in both}
 
 
 def test_doctor_fails_where_a_tool_for_builds_is_missing(tmp_path: Path) -> None:

@@ -11,11 +11,12 @@ from image_samples import file, part, plan, tree
 from msgspec import structs
 
 from preroot.boot.console import FailedUnit, Milestone
+from preroot.boot.disks import DiskRecipe, Volume
 from preroot.boot.realroot import SystemReport
 from preroot.boot.scenario import BootResult
 from preroot.cli.boot import failure
 from preroot.cli.why import tree as why_tree
-from preroot.engine.proving import Proof, check_root, full_cmdline, read_built
+from preroot.engine.proving import Proof, check_root, fit_disk, full_cmdline, read_built
 from preroot.errors import BuildError, RecipeError
 from preroot.image.content import ContentReader
 from preroot.image.manifest import Manifest, ManifestKernel, encode, make_manifest
@@ -155,3 +156,9 @@ def test_why_is_shown_as_a_tree() -> None:
     lines = list(why_tree(why(WHY, "usr/bin/a"), WHY, 2))
     assert lines[1].startswith("├─ feature f0 takes it (aaa") and lines[1].endswith("a…)")
     assert lines[3:] == ["└─ and 2 more (--all)"]
+
+
+def test_a_card_has_the_size_that_cards_have() -> None:
+    recipe = DiskRecipe((Volume("ext4", "content"),))
+    assert fit_disk(recipe, "mmc").power_of_two
+    assert fit_disk(recipe, "usb") == recipe

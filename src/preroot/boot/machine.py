@@ -121,7 +121,7 @@ def qemu_argv(spec: MachineSpec, emulator: Emulator, initrd: str = "") -> list[s
     argv = [emulator.program, "-M", machine]
     argv += ["-accel", "kvm"] if kvm else []
     argv += ["-accel", "tcg,thread=multi", "-cpu", _cpu(spec, emulator, kvm)]
-    argv += ["-smp", str(spec.cpus), "-m", str(spec.memory)]
+    argv += ["-smp", str(spec.cpus), "-m", str(-(-spec.memory // kind.memory_step) * kind.memory_step)]
     argv += ["-nodefaults", "-display", "none", "-no-reboot", "-serial", "stdio"]
     argv += ["-kernel", spec.kernel, "-append", full_cmdline(spec)]
     argv += ["-initrd", initrd] if initrd else []

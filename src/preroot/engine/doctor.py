@@ -49,6 +49,10 @@ TOOLS: dict[str, Tool] = {
     "unshare": Tool("makes btrfs roots as an ordinary user"),
     "qemu-system-x86_64": Tool("boots amd64 images"),
     "qemu-system-aarch64": Tool("boots arm64 images"),
+    "qemu-system-arm": Tool("boots armhf images"),
+    "qemu-system-ppc64": Tool("boots ppc64el images"),
+    "qemu-system-riscv64": Tool("boots riscv64 images"),
+    "qemu-system-s390x": Tool("boots s390x images"),
 }
 
 

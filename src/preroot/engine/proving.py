@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterable
 from pathlib import Path
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from preroot.boot.console import sanitise
 from preroot.boot.disks import Content, DiskRecipe, Volume, make_disk, part_uuid, volume_uuid
@@ -144,6 +144,7 @@ def prove_image(
     source = source or source_of(distribution, workspace)
     roots = _Roots(workspace, store, source, distribution, reporter)
     recipe, content = roots.real(options.root, fstype) if options.root in REAL_ROOTS else roots.tiny(fstype)
+    recipe = fit_disk(recipe, options.bus)
     with reporter.step("making the root"):
         disk = make_disk(recipe, content, workspace.boot / "disks")
     cmdline = full_cmdline(manifest.cmdline, _root_option(recipe), options.cmdline)
@@ -208,6 +209,11 @@ class _Roots:
         )  # fmt: skip
         name = digest(entries)
         return DiskRecipe((Volume(fstype, content=name, uuid=own),)), {name: lambda: entries}
+
+
+def fit_disk(recipe: DiskRecipe, bus: Bus) -> DiskRecipe:
+    """Return the recipe of a disk that can be attached to `bus`: the size of an SD card is a power of two."""
+    return structs.replace(recipe, power_of_two=recipe.power_of_two or bus == "mmc")
 
 
 def _root_option(recipe: DiskRecipe) -> str:

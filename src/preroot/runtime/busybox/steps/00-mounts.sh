@@ -4,7 +4,8 @@
 mount -t proc -o nosuid,noexec,nodev proc /proc
 mount -t sysfs -o nosuid,noexec,nodev sysfs /sys
 # An initramfs gets no devtmpfs from the kernel, whatever CONFIG_DEVTMPFS_MOUNT says.
-mountpoint -q /dev || mount -t devtmpfs -o nosuid,mode=0755 devtmpfs /dev
+awk '$2 == "/dev" { found = 1 } END { exit !found }' /proc/mounts ||
+    mount -t devtmpfs -o nosuid,mode=0755 devtmpfs /dev
 mkdir -p /dev/pts
 mount -t devpts -o nosuid,noexec,gid=5,mode=0620 devpts /dev/pts
 mount -t tmpfs -o nosuid,nodev,mode=0755 tmpfs /run
