@@ -7,8 +7,12 @@ import functools
 import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from preroot.errors import BuildError
+
+if TYPE_CHECKING:
+    import subprocess
 
 #: Directories that hold administrators' tools and are not on every user's PATH (Debian: mke2fs, depmod, apt-helper).
 _EXTRA_PATH = ("/usr/sbin", "/sbin", "/usr/local/sbin")
@@ -85,12 +89,16 @@ def run(
     ok: Sequence[int] = (0,),
     hint: str = "",
     warn: Callable[[str], None] | None = None,
+    hold: Sequence[int] = (),
+    running: set[subprocess.Popen[bytes]] | None = None,
 ) -> bytes:
     """Run a program to its end and return its standard output.
 
     `purpose` completes the sentence "NAME is needed …" or "… failed …" (for example "to resolve packages").
     `warn` is called with each line of standard error of a run that succeeded.
     `env` is added to a small fixed environment (LC_ALL=C.UTF-8, TZ=UTC), so that the user's locale decides nothing.
+    `hold` are descriptors that the program keeps open, for the locks on them. While it runs it is in `running`, so that
+    another thread can end it.
     Raises ProgramError, a BuildError, with the command and the end of its standard error when the exit status is not
     in `ok`.
     """
@@ -101,20 +109,30 @@ def run(
     words[0] = words[0] if "/" in words[0] else need_tool(words[0], purpose)
     path = os.pathsep.join([os.environ.get("PATH", os.defpath), *_EXTRA_PATH])
     environment = {**os.environ, "PATH": path, "LC_ALL": "C.UTF-8", "LANGUAGE": "", "TZ": "UTC", **(env or {})}
-    done = subprocess.run(
-        words, env=environment, cwd=cwd, input=stdin, capture_output=True, check=False,
-        stdin=subprocess.DEVNULL if stdin is None else None,
-    )  # fmt: skip
-    if done.returncode not in ok:
-        errors = done.stderr.decode("utf-8", "replace").strip().splitlines() or ["no error text"]
+    with subprocess.Popen(
+        words, env=environment, cwd=cwd, stdin=subprocess.DEVNULL if stdin is None else subprocess.PIPE,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, pass_fds=hold,
+    ) as process:  # fmt: skip
+        if running is not None:
+            running.add(process)
+        try:
+            output, told = process.communicate(stdin)
+        except BaseException:  # an interrupt: it must not go on without us
+            process.kill()
+            raise
+        finally:
+            if running is not None:
+                running.discard(process)
+    if process.returncode not in ok:
+        errors = told.decode("utf-8", "replace").strip().splitlines() or ["no error text"]
         tail = "; ".join(line.strip() for line in errors[-4:])
-        raise ProgramError(f"{Path(words[0]).name} failed {purpose} (exit {done.returncode}): {tail}",
+        raise ProgramError(f"{Path(words[0]).name} failed {purpose} (exit {process.returncode}): {tail}",
                            hint or f"run it again: {shlex.join(words)}",
-                           done.returncode, done.stdout, done.stderr)  # fmt: skip
+                           process.returncode, output, told)  # fmt: skip
     if warn is not None:
-        for line in done.stderr.decode("utf-8", "replace").splitlines():
+        for line in told.decode("utf-8", "replace").splitlines():
             warn(line)
-    return done.stdout
+    return output
 
 
 @functools.cache

@@ -99,7 +99,7 @@ def test_indexes_are_right_and_always_the_same(
     )
     lists = BuiltinLists(order, builtin, modinfo)
     reporter = Silent()
-    made = run_depmod(world.version, modules, lists, text=True, scratch=tmp_path, reporter=reporter)
+    made = run_depmod(world.version, modules, lists, text=True, reporter=reporter)
     assert run_depmod(world.version, modules[::-1], lists, text=True) == made
     assert not reporter.warnings
     assert not list(tmp_path.glob("preroot-depmod-*"))

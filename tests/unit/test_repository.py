@@ -18,7 +18,7 @@ SOURCE = PROJECT / "src/preroot"
 #: Data flows from the first to the last: a room imports from itself and those before it. `run`, `errors`, …
 #: `progress` are below them all; what is above all rooms (cli, __main__) may import anything.
 ROOMS = ("recipe", "facts", "packages", "tree", "image", "boot", "inspect", "deploy", "serve")
-GROUND = frozenset({"errors", "run", "progress", "cache", "staging", "unchanged", "__init__"})
+GROUND = frozenset({"errors", "run", "scratch", "progress", "cache", "staging", "unchanged", "__init__"})
 #: the only module between rooms and the command line
 ENGINE = frozenset({"engine"})
 

@@ -311,22 +311,54 @@ def test_gc_removes_what_was_not_used_for_long(full: Path, kernel: PackageIndex)
         assert (store.recall("kept"), store.recall("dropped")) == (b"1", None)
 
 
-def test_gc_leaves_what_another_process_may_be_writing(full: Path) -> None:
+@pytest.mark.parametrize("others", [True, False])
+def test_gc_leaves_what_another_process_may_be_writing_or_reading(full: Path, others: bool) -> None:
+    """While another store is in use, all that was used within a day stays; when none is, strays go at once."""
     young = full / f"v{aside.FORMAT}" / "packages" / (aside.PREFIX + "young")
     old = young.with_name(aside.PREFIX + "old")
     orphan = young.with_name("0" * 64 + ".blob")
     for path in (young, old, orphan):
         path.write_bytes(b"x")
     os.utime(old, (1, 1))
+    with Store(full) as other, Store(full) as store:
+        if others:
+            assert other.index(PACKAGE) is not None
+        assert store.gc([], 10**9).removed == (1 if others else 3)
+        assert (young.exists(), old.exists(), orphan.exists()) == (others, False, others)
+        store.gc([], 0)
+        assert entry(full, "index").exists() == others
+        age(full, store_upkeep.BUSY_SECONDS + 9)
+        store.gc([], 0)
+        assert not entry(full, "index").exists() and not young.exists() and not orphan.exists()
+
+
+def test_what_is_asked_for_is_marked_as_used(full: Path) -> None:
+    """So that a gc beside a long build takes nothing that the build has seen there."""
     with Store(full) as store:
-        store.gc([PACKAGE.sha256], 0)
-    assert young.exists()
-    assert orphan.exists()
-    assert not old.exists()
-    os.utime(orphan, (time.time() - store_upkeep._STRAY_SECONDS - 9,) * 2)
+        known = store.put_object(b"known")
+        store.remember("key", b"value")
+        age(full, 10 * 86400)
+        assert store.index(PACKAGE) and store.has_object(known, 5) and store.recall("key")
+        with Store(full) as other:
+            other.gc([], 86400)
+        assert store.get_object(known) == b"known" and store.recall("key") == b"value"
+        index = store.index(PACKAGE)
+        assert index and store.read(PACKAGE.sha256, info(index, "usr/bin/a")) == ELF
+
+
+def test_more_packages_than_files_may_be_open(
+    full: Path, kernel: PackageIndex, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With `ulimit -n 64` a build reads from a hundred packages."""
+    monkeypatch.setattr("preroot.packages.store._most_open", lambda: 1)
     with Store(full) as store:
-        store.gc([PACKAGE.sha256], 10**9)
-    assert not orphan.exists()
+        indexes = [index for package in (PACKAGE, KERNEL) if (index := store.index(package))]
+        before = len(os.listdir("/proc/self/fd"))  # noqa: PTH208
+        for index in indexes * 3:
+            for each in index.files:
+                if each.type == "file":
+                    store.read(index.sha256, each)
+        assert len(indexes) == 2 and len(os.listdir("/proc/self/fd")) == before + 1  # noqa: PTH208
 
 
 def test_records_of_modules_survive_encoding() -> None:

@@ -94,6 +94,49 @@ def test_kill_at_any_moment_leaves_a_sound_store(top: Path, tmp_path: Path) -> N
     assert sorted(path.suffix for path in top.rglob("*") if path.is_file()) == [".blob", ".index"]
 
 
+def test_gc_takes_nothing_away_from_those_who_build(top: Path, tmp_path: Path) -> None:
+    """Two processes unpack and read, over and over, while a third removes all that it may; it waits for nobody. When
+    they are killed, it may remove everything at once."""
+    data = large_deb()
+    package, file = samples.package_of(data), samples.saved(data, tmp_path)
+    processes = [start(package, top, file, "forever") for _ in range(2)]
+    for process in processes:
+        assert process.stdin
+        process.stdin.write(b"go\n")
+        process.stdin.flush()
+    with Store(top) as store:
+        while store.index(package) is None:
+            time.sleep(0.01)
+        for _ in range(100):
+            store.gc([], 0)
+            assert [process.poll() for process in processes] == [None, None]
+        for process in processes:
+            process.kill()
+            process.communicate(timeout=60)
+        store.gc([], 0)
+    assert not [path for path in top.rglob("*") if path.is_file()]
+
+
+@pytest.mark.parametrize("others", [True, False])
+def test_who_begins_waits_for_a_gc(top: Path, tmp_path: Path, others: bool) -> None:
+    data = large_deb()
+    package, file = samples.package_of(data), samples.saved(data, tmp_path)
+    with Store(top) as store, Store(top) as other:
+        store.unpack(package, file)
+        if others:
+            assert other.index(package)
+        with store.presence.cleaning() as alone:
+            assert alone != others
+            process = start(package, top, file)
+            assert process.stdin
+            process.stdin.write(b"go\n")
+            process.stdin.flush()
+            time.sleep(0.2)
+            assert process.poll() is None  # it would have ended long ago
+        process.communicate(timeout=60)
+        assert process.returncode == 0
+
+
 def test_a_store_without_write_access(full: Path, file: Path, tmp_path: Path) -> None:
     """Reading works, writing is one line: as another user, because root may write anywhere."""
     script = """

@@ -27,6 +27,7 @@ from msgspec import Struct
 from preroot.boot.stage import DiskEntry, Staged
 from preroot.errors import BuildError, RecipeError
 from preroot.run import run
+from preroot.scratch import scratch
 
 FsType = Literal["ext4", "xfs", "btrfs", "vfat", "squashfs", "erofs"]
 
@@ -114,13 +115,11 @@ def _quoted(text: str) -> str:
 
 
 def _debugfs(image: Path, script: str, *, write: bool) -> bytes:
-    import tempfile
-
-    with tempfile.NamedTemporaryFile("w", prefix="preroot-debugfs-", suffix=".txt") as file:
-        file.write(script + "\n")
-        file.flush()
+    with scratch("debugfs") as directory:
+        commands = directory / "commands"
+        commands.write_text(script + "\n")
         options = ["-w"] if write else []
-        return run(["debugfs", *options, "-f", file.name, image], purpose="to set owners and modes in an ext4 image")
+        return run(["debugfs", *options, "-f", commands, image], purpose="to set owners and modes in an ext4 image")
 
 
 def _check_ext4(image: Path, entries: dict[str, DiskEntry]) -> None:

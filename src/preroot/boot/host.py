@@ -16,6 +16,7 @@ from preroot.boot.platforms import Emulator, platform
 from preroot.errors import BuildError
 from preroot.facts import arch as arches
 from preroot.run import need_tool, run
+from preroot.scratch import scratch
 
 #: seconds; the probe takes 0.2 s where KVM works
 PROBE_TIMEOUT = 5.0
@@ -95,10 +96,9 @@ def probe_argv(arch: str, program: str, accel: str, image: Path) -> list[str]:
 def probe(arch: str, program: str, *, accel: str, timeout: float = PROBE_TIMEOUT) -> bool:
     """Run the probe guest (amd64 or arm64) under `accel`; return whether it said its letter and ended by itself."""
     import subprocess
-    import tempfile
 
-    with tempfile.TemporaryDirectory(prefix="preroot-probe-") as directory:
-        image = Path(directory) / "probe"
+    with scratch("probe") as directory:
+        image = directory / "probe"
         image.write_bytes(_X86_PROBE if arch == "amd64" else _ARM64_PROBE)
         with subprocess.Popen(
             probe_argv(arch, program, accel, image),

@@ -114,7 +114,7 @@ def run_command_line(arguments: Sequence[str]) -> int:
     """
     import signal
 
-    from preroot.cli.report import OutputError, drop_output
+    from preroot.cli.report import OutputError
 
     for each in (signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(each) == signal.SIG_DFL:  # nohup(1) ignores SIGHUP, and that shall stay so
@@ -127,13 +127,23 @@ def run_command_line(arguments: Sequence[str]) -> int:
     except (click.Abort, KeyboardInterrupt):
         status = _fail(BuildError("interrupted")) and 128 + signal.SIGINT
     except OutputError as error:
-        status = 128 + signal.SIGPIPE if error.reader_has_gone else _fail(error)
+        status = output_failed(error.cause)
     except PrerootError as error:
         status = _fail(error)
-    except BrokenPipeError:  # from click's own output: --help, --version
-        drop_output()
-        status = 128 + signal.SIGPIPE
+    except BrokenPipeError as error:  # from click's own output: --help, --version
+        status = output_failed(error)
     return status
+
+
+def output_failed(error: OSError) -> int:
+    """Return the exit status for standard output that can't be written, having told why, unless its reader has gone
+    (`| head`): then there is nothing to complain about."""
+    import signal
+
+    from preroot.cli.report import OutputError, drop_output
+
+    drop_output()
+    return 128 + signal.SIGPIPE if isinstance(error, BrokenPipeError) else _fail(OutputError(error))
 
 
 def _run(arguments: Sequence[str]) -> int:

@@ -13,6 +13,7 @@ from preroot.cli.options import json_option, overrides_from, quiet_option, recip
 from preroot.cli.report import megabytes, print_json, reporter_for, say, style
 from preroot.engine import Engine, Overrides
 from preroot.errors import BuildError
+from preroot.scratch import scratch
 
 if TYPE_CHECKING:
     from preroot.boot.platforms import Bus
@@ -96,11 +97,9 @@ def _boot_recipe(
     engine: Engine, recipe: Path | None, overrides: Overrides, *, output: Path | None, how: BootOptions,
     stack: ExitStack,
 ) -> Proof:  # fmt: skip
-    import tempfile
-
     loaded = engine.load(recipe, overrides)
     if output is None:
-        output = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="preroot-boot-")))
+        output = stack.enter_context(scratch("boot"))
     result = engine.build(loaded, output)
     return engine.boot(result.image, how, loaded.recipe.distribution)
 

@@ -36,8 +36,7 @@ class OutputError(BuildError):
 
     def __init__(self, error: OSError) -> None:
         super().__init__(f"cannot write standard output: {error.strerror}")
-        #: the reader has closed its end (`| head`): nothing to complain about
-        self.reader_has_gone = isinstance(error, BrokenPipeError)
+        self.cause = error
 
 
 def say(text: str, *, err: bool = False, nl: bool = True) -> None:
@@ -46,7 +45,6 @@ def say(text: str, *, err: bool = False, nl: bool = True) -> None:
         click.echo(text, err=err, nl=nl)
     except OSError as error:
         if not err:
-            drop_output()
             raise OutputError(error) from None
 
 

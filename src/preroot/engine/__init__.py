@@ -143,6 +143,7 @@ class Engine:
         `update` all are resolved anew. What is new is written to `path` unless `write` is False. `frozen`: nothing is
         resolved or written, BuildError where that is needed.
         """
+        self.store.presence.enter(make=not frozen)
         chooser = Chooser(loaded, self.workspace.search, read_local(loaded, self.store, self.reporter))
         try:
             old = find_lock(path)

@@ -29,6 +29,7 @@ def kept_packages(
 
     Raises BuildError where they can't be had.
     """
+    store.presence.enter(make=True)
     request = request_digest(distribution, requests)
     path = workspace.boot / f"packages-{request[:16]}.lock"
     if path.exists():

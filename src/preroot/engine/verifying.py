@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterator
 from hashlib import sha256
 from pathlib import Path
@@ -23,6 +22,7 @@ from preroot.inspect.archive import Archive, read_archive
 from preroot.inspect.verify import OTHER_SECRETS, PACKED_OTHERWISE, Finding, check_image
 from preroot.packages.lock import read_lock
 from preroot.recipe.load import LoadedRecipe
+from preroot.scratch import scratch
 from preroot.tree.model import Plan
 
 if TYPE_CHECKING:
@@ -82,8 +82,8 @@ def verify_rebuilt(engine: Engine, image: Path, loaded: LoadedRecipe, lock: Path
 def _rebuilt(engine: Engine, plan: Plan, threads: int) -> tuple[Manifest, Archive]:
     """Build the image of a plan and return its manifest and what is in it; no file of it is left."""
     # the directory is for this user alone: there may be a secret in the image
-    with tempfile.TemporaryDirectory(prefix="preroot-verify-") as directory:
-        target = Path(directory, "image")
+    with scratch("verify") as directory:
+        target = directory / "image"
         reader = ContentReader(engine.store)
         written = write_image(plan, target, reader, threads=threads, reporter=engine.reporter)
         digests = {role: digest for role, _, digest in beside(plan, reader)}

@@ -10,10 +10,11 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from msgspec import Struct
 from msgspec.structs import replace
 
 from preroot.errors import BuildError, nearest
@@ -24,6 +25,7 @@ from preroot.packages.model import Package, Resolution
 from preroot.progress import Reporter, Silent
 from preroot.recipe.schema import Distribution
 from preroot.run import ProgramError, run
+from preroot.scratch import scratch
 
 if TYPE_CHECKING:
     from preroot.packages.apt_release import Release
@@ -33,6 +35,17 @@ _URI_LINE = re.compile(r"^'(?P<uri>[^'\s]+)' (?P<file>\S+) (?P<size>[0-9]+) (?P<
 _FILE_NAME = re.compile(r"(?P<name>[a-z0-9][a-z0-9.+-]+)_(?P<version>[0-9A-Za-z.+:~-]+)_(?P<arch>[a-z0-9-]+)\.deb")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _CANDIDATE = re.compile(r"^(?P<name>\S+):\n  Installed: .*\n  Candidate: (?P<version>\S+)$", re.MULTILINE)
+
+
+class _Private(Struct, frozen=True):
+    """What makes apt use our configuration, and the locks on its state, which it holds as we do."""
+
+    variables: dict[str, str]
+    locks: tuple[int, ...]
+
+    def run(self, argv: Sequence[str], purpose: str, ok: Sequence[int] = (0,)) -> bytes:
+        """Run a program of apt; arguments and errors as of run.run."""
+        return run(argv, purpose=purpose, env=self.variables, hold=self.locks, ok=ok)
 
 
 class AptSource:
@@ -90,6 +103,9 @@ class AptSource:
                 there = os.stat(path).st_size == package.size  # noqa: PTH116 - half the time of Path.stat
             except OSError:
                 there = False
+            if there:
+                with suppress(OSError):  # marked as used, so that no `store gc` takes it away meanwhile
+                    os.utime(path)
             if not there:
                 missing[package.sha256] = package
         if missing:
@@ -124,7 +140,7 @@ class AptSource:
         return self._known_setup
 
     @contextmanager
-    def _configured(self, requests: Sequence[Request], reporter: Reporter) -> Iterator[dict[str, str]]:
+    def _configured(self, requests: Sequence[Request], reporter: Reporter) -> Iterator[_Private]:
         """Hold apt's private state, fetch its indexes unless this object has done so, and yield the environment."""
         import fcntl
 
@@ -140,7 +156,9 @@ class AptSource:
             lock = os.open(f"{state}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
         try:
             fcntl.flock(lock, fcntl.LOCK_EX)
-            with self._configuration(setup, architectures) as environment:
+            with self._configuration(setup, architectures) as variables:
+                # apt holds the lock too: should this process be killed, the next one waits until apt has ended
+                environment = _Private(variables, (lock,))
                 if not set(architectures) <= set(self._fresh):
                     self._update(setup, architectures, environment, reporter)
                 yield environment
@@ -163,12 +181,10 @@ class AptSource:
 
         It may hold credentials, so it is no part of the cache, which people copy around.
         """
-        import tempfile
-
-        with tempfile.TemporaryDirectory(prefix="preroot-apt-") as name:
+        with scratch("apt") as etc:
+            name = str(etc)
             if any(each.isspace() for each in name):
                 raise BuildError(f"apt cannot use the temporary directory {name!r}, which has blanks", "set TMPDIR")
-            etc = Path(name)
             keyrings = []
             for place, path in enumerate(setup.keyrings):
                 data = _read(path)
@@ -187,9 +203,7 @@ class AptSource:
             (etc / "apt.conf").write_text(conf)
             yield {"APT_CONFIG": f"{name}/apt.conf"}
 
-    def _update(
-        self, setup: Setup, architectures: Sequence[str], environment: Mapping[str, str], reporter: Reporter
-    ) -> None:
+    def _update(self, setup: Setup, architectures: Sequence[str], environment: _Private, reporter: Reporter) -> None:
         from preroot.packages.apt_release import parse_release
 
         for name in setup.absent:
@@ -197,7 +211,7 @@ class AptSource:
         # the cache of indexes is made by the command that needs it; `update` would make it, too
         argv = ["apt-get", "update", "-q", "-o", "pkgCacheFile::Generate=false"]
         try:
-            run(argv, purpose="to fetch the archive's indexes", env=environment)
+            environment.run(argv, "to fetch the archive's indexes")
         except ProgramError as error:
             from preroot.packages.apt_errors import explain_update
 
@@ -235,7 +249,7 @@ class AptSource:
             trust[suite.name] = f"{parse_release(text).date}; {keys}"
         return trust
 
-    def _unknown(self, environment: Mapping[str, str], request: Request) -> BuildError:
+    def _unknown(self, environment: _Private, request: Request) -> BuildError:
         # names that start differently are no likely misspelling, and comparing all 60,000 takes seconds
         known = _names(environment, request.name[:2])
         where = f"{self._distribution.name} {self._distribution.release} ({request.arch or self._distribution.arch})"
@@ -244,42 +258,42 @@ class AptSource:
         return BuildError(f"unknown package {request.name!r} in {where}", hint)
 
 
-def _candidates(environment: Mapping[str, str], requests: Sequence[Request]) -> dict[str, str]:
+def _candidates(environment: _Private, requests: Sequence[Request]) -> dict[str, str]:
     """Return candidate versions by `Request.lookup`."""
     if not requests:
         return {}
     argv = ["apt-cache", "policy", "--", *sorted({request.lookup for request in requests})]
-    output = run(argv, purpose="to look up packages", env=environment, ok=(0, 100)).decode()
+    output = environment.run(argv, "to look up packages", ok=(0, 100)).decode()
     return {match["name"]: match["version"] for match in _CANDIDATE.finditer(output) if match["version"] != "(none)"}
 
 
-def _names(environment: Mapping[str, str], prefix: str) -> list[str]:
-    output = run(["apt-cache", "pkgnames", "--", prefix], purpose="to list the known packages", env=environment)
+def _names(environment: _Private, prefix: str) -> list[str]:
+    output = environment.run(["apt-cache", "pkgnames", "--", prefix], "to list the known packages")
     return output.decode().split()
 
 
-def _solve(environment: Mapping[str, str], arguments: Sequence[str]) -> str:
+def _solve(environment: _Private, arguments: Sequence[str]) -> str:
     """Return the lines of `apt-get --print-uris install`. Raises BuildError with the solver's explanation."""
     argv = ["apt-get", "--print-uris", "install", "-qq", "--", *arguments]
     purpose = "to resolve packages"
     try:
-        return run(argv, purpose=purpose, env=environment).decode()
+        return environment.run(argv, purpose).decode()
     except ProgramError:
         pass
     # -qq leaves the explanation out; without it apt takes twice the time to list what is recommended and suggested
     argv[3] = "-q"
     try:
-        return run(argv, purpose=purpose, env=environment).decode()
+        return environment.run(argv, purpose).decode()
     except ProgramError as error:
         from preroot.packages.apt_errors import explain_install
 
         raise explain_install(_text(error), arguments) from None
 
 
-def _provided(environment: Mapping[str, str], request: Request) -> bool:
+def _provided(environment: _Private, request: Request) -> bool:
     """Return whether `request` names a virtual package: apt's own error lists the packages that provide it."""
     argv = ["apt-cache", "showpkg", "--", request.lookup]
-    output = run(argv, purpose="to look up a package", env=environment, ok=(0, 100)).decode()
+    output = environment.run(argv, "to look up a package", ok=(0, 100)).decode()
     return bool(output.partition("Reverse Provides:")[2].strip())
 
 

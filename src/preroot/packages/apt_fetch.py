@@ -6,6 +6,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from preroot.errors import BuildError
 from preroot.packages import apt_errors
@@ -22,6 +23,9 @@ from preroot.packages.apt_host import (
 from preroot.packages.model import Package
 from preroot.progress import Reporter
 from preroot.run import ProgramError, run
+
+if TYPE_CHECKING:
+    from subprocess import Popen
 
 #: not a program for users, so not in PATH; knows every transport, proxy and credential that apt knows
 _HELPER = "/usr/lib/apt/apt-helper"
@@ -95,8 +99,9 @@ def download(
         reporter.step("downloading", total) as step,
         ThreadPoolExecutor(_PARALLEL) as pool,
     ):
+        running: set[Popen[bytes]] = set()
         calls = [
-            pool.submit(_download_batch, batch, setup, archives, Path(aside), environment)
+            pool.submit(_download_batch, batch, setup, archives, Path(aside), environment, running=running)
             for batch in _batches(packages)
         ]
         try:
@@ -105,6 +110,8 @@ def download(
         finally:
             for call in calls:
                 call.cancel()
+            for process in tuple(running):  # after an interrupt or a failure nobody waits for the rest
+                process.terminate()
 
 
 def _batches(packages: Sequence[Package]) -> Iterator[list[Package]]:
@@ -119,7 +126,13 @@ def _batches(packages: Sequence[Package]) -> Iterator[list[Package]]:
 
 
 def _download_batch(
-    batch: Sequence[Package], setup: Setup, archives: Path, aside: Path, environment: Mapping[str, str]
+    batch: Sequence[Package],
+    setup: Setup,
+    archives: Path,
+    aside: Path,
+    environment: Mapping[str, str],
+    *,
+    running: set[Popen[bytes]],
 ) -> int:
     """Download a batch; return its size in bytes."""
     import shutil
@@ -131,7 +144,7 @@ def _download_batch(
         owners[uri] = package.owner
         argv += [uri, str(aside / package.sha256), f"SHA256:{package.sha256}"]
     try:
-        run(argv, purpose="to download packages", env=environment)
+        run(argv, purpose="to download packages", env=environment, running=running)
     except ProgramError as error:
         output = (error.stderr + b"\n" + error.stdout).decode("utf-8", "replace")
         raise apt_errors.explain_download(output, owners, str(archives)) from None

@@ -15,6 +15,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+import resource
 import threading
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
@@ -27,6 +28,7 @@ from msgspec import Struct
 from preroot.errors import BuildError
 from preroot.packages.aside import FORMAT, PREFIX, new_file, read_sealed, store_error, write_sealed
 from preroot.packages.model import FileInfo, ModuleInfo, Package, PackageIndex
+from preroot.packages.presence import Presence
 
 if TYPE_CHECKING:
     from preroot.progress import Reporter
@@ -56,8 +58,10 @@ class Store:
         self._packages = top / "packages"
         self._objects = top / "objects"
         self._memo = top / "memo"
+        self.presence = Presence(directory)
         self._lock = threading.Lock()
         self._blobs: dict[str, int] = {}
+        self._most_open = _most_open()
         self._indexes: dict[str, PackageIndex] = {}
         self._decoder = msgspec.msgpack.Decoder(PackageIndex)
 
@@ -73,6 +77,7 @@ class Store:
             for descriptor in self._blobs.values():
                 os.close(descriptor)
             self._blobs.clear()
+        self.presence.leave()
 
     # Packages
 
@@ -106,7 +111,7 @@ class Store:
         """
         from preroot.packages.unpack import unpack
 
-        with self._accessing():
+        with self._accessing(write=True):
             try:
                 source = file.open("rb", buffering=0)
             except OSError as error:
@@ -170,20 +175,27 @@ class Store:
         """
         with self._accessing():
             try:
-                data = _read_range(self._blob(package_sha), size, offset)
+                data = self._read_blob(package_sha, size, offset)
             except FileNotFoundError:
                 data = None
         if data is None or hashlib.sha256(data).hexdigest() != sha256:
             raise self._corrupt(package_sha, path)
         return data
 
-    def _blob(self, sha256: str) -> int:
+    def _read_blob(self, sha256: str, size: int, offset: int) -> bytes:
+        """Read from a package's blob, which stays open unless too many are."""
         with self._lock:
-            descriptor = self._blobs.get(sha256)
-            if descriptor is None:
+            descriptor = self._blobs.get(sha256, -1)
+            keep = descriptor >= 0 or len(self._blobs) < self._most_open
+            if descriptor < 0:
                 descriptor = os.open(self._package(sha256, "blob"), os.O_RDONLY | os.O_CLOEXEC)
-                self._blobs[sha256] = descriptor
-            return descriptor
+                if keep:
+                    self._blobs[sha256] = descriptor
+        try:
+            return _read_range(descriptor, size, offset)
+        finally:
+            if not keep:
+                os.close(descriptor)
 
     # Kernel modules
 
@@ -222,7 +234,7 @@ class Store:
 
     def save_record(self, package_sha: str, kind: str, value: object) -> None:
         """Keep a record (anything that msgspec encodes) beside a package; it goes when the package goes."""
-        with self._accessing():
+        with self._accessing(write=True):
             write_sealed(self._package(package_sha, kind), msgspec.msgpack.encode(value))
 
     # Objects and results
@@ -230,21 +242,22 @@ class Store:
     def put_object(self, data: bytes) -> str:
         """Keep `data` and return its SHA-256."""
         sha256 = hashlib.sha256(data).hexdigest()
-        path = self.object_path(sha256)
-        with self._accessing():
+        with self._accessing(write=True):
             if not self.has_object(sha256, len(data)):
-                with new_file(path) as file:
+                with new_file(self.object_path(sha256)) as file:
                     file.write(data)
-            else:
-                _touch(path)
         return sha256
 
     def has_object(self, sha256: str, size: int) -> bool:
-        """Return whether an object is there with its size; its content is checked when it is read."""
+        """Return whether an object is there with its size, and mark it as used; it is checked when it is read."""
+        path = self.object_path(sha256)
         try:
-            return self.object_path(sha256).stat().st_size == size
+            there = path.stat().st_size == size
         except OSError:
             return False
+        if there:
+            _touch(path)
+        return there
 
     def get_object(self, sha256: str) -> bytes | None:
         """Return an object, None when it is not there or damaged (it is then removed, to be made again)."""
@@ -279,20 +292,22 @@ class Store:
 
     def remember(self, key: str, value: bytes) -> None:
         """Keep a result; `key` must come from everything that the result depends on, preroot's version included."""
-        with self._accessing():
+        with self._accessing(write=True):
             write_sealed(self._memo_path(key), value)
 
     # Upkeep
 
     def gc(self, keep: Collection[str], older_than_seconds: float) -> GcResult:
-        """Remove what was not used for that long, and what killed processes left behind more than an hour ago.
+        """Remove what was not used for that long, and what killed processes left behind.
 
-        `keep` has the SHA-256 of packages and objects, and the keys of results, that stay whatever their age.
+        While others use the store, what was used within the last day stays. `keep` has the SHA-256 of packages and
+        objects, and the keys of results, that stay whatever their age.
         """
         from preroot.packages.store_upkeep import gc
 
-        with self._accessing():
-            return gc(self.directory, {*keep, *(self._memo_path(key).name for key in keep)}, older_than_seconds)
+        with self._accessing(), self.presence.cleaning() as alone:
+            names = {*keep, *(self._memo_path(key).name for key in keep)}
+            return gc(self.directory, names, older_than_seconds, alone=alone)
 
     def verify(self) -> list[str]:
         """Check every digest in the store; remove what is damaged, and return its names (kind and digest), sorted."""
@@ -330,7 +345,8 @@ class Store:
                             "it was removed: run the same command again")  # fmt: skip
 
     @contextlib.contextmanager
-    def _accessing(self) -> Iterator[None]:
+    def _accessing(self, *, write: bool = False) -> Iterator[None]:
+        self.presence.enter(make=write)
         try:
             yield
         except OSError as error:
@@ -343,6 +359,12 @@ class GcResult(Struct, frozen=True):
     removed: int
     kept: int
     freed: int
+
+
+def _most_open() -> int:
+    """Return how many blobs may be open at once: a quarter of what this process may open (getrlimit(2))."""
+    limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return 512 if limit == resource.RLIM_INFINITY else min(512, limit // 4)
 
 
 def _read_range(descriptor: int, size: int, offset: int) -> bytes:

@@ -7,14 +7,15 @@ import hashlib
 import os
 import time
 from collections.abc import Callable, Collection
+from contextlib import suppress
 from pathlib import Path
 
 from preroot.packages.aside import PREFIX, read_sealed
 from preroot.packages.model import PackageIndex
 from preroot.packages.store import GcResult, remove
 
-#: A file that no index names, or with a temporary name, may be being written by another process; none takes so long.
-_STRAY_SECONDS = 3600
+#: While others use the store: what they use is marked as used, and no build takes so long.
+BUSY_SECONDS = 24 * 3600
 _PIECE = 1 << 20
 
 
@@ -26,33 +27,37 @@ def _files(directory: Path) -> list[os.DirEntry[str]]:
         return []
 
 
-def gc(directory: Path, keep: Collection[str], older_than_seconds: float) -> GcResult:
+def gc(directory: Path, keep: Collection[str], older_than_seconds: float, *, alone: bool) -> GcResult:
     """Remove unused entries below the store's directory, of every format; see `Store.gc`.
 
-    `keep` has digests as they are in file names. Raises OSError when a directory cannot be read.
+    `keep` has digests as they are in file names; `alone` says that nobody else uses the store. Raises OSError when a
+    directory cannot be read.
     """
+    least = BUSY_SECONDS if not alone else float("-inf")  # also what is from the future: a clock may have been wrong
     now = time.time()
     removed = kept = freed = 0
     for kind in ("packages", "objects", "memo"):
         for top in sorted(directory.glob("v[0-9]*")):
-            groups: dict[str, list[os.DirEntry[str]]] = {}
+            groups: dict[str, list[tuple[os.DirEntry[str], os.stat_result]]] = {}
             for entry in _files(top / kind):
-                groups.setdefault(entry.name if entry.name.startswith(PREFIX) else entry.name[:64], []).append(entry)
+                name = entry.name if entry.name.startswith(PREFIX) else entry.name[:64]
+                with suppress(FileNotFoundError):  # others are at work here
+                    groups.setdefault(name, []).append((entry, entry.stat()))
             for name, entries in groups.items():
                 if name in keep:
                     kept += 1
                     continue
-                limit = older_than_seconds
-                used = max(entry.stat().st_mtime for entry in entries)
-                whole = kind != "packages" or any(entry.name.endswith(".index") for entry in entries)
+                limit = max(older_than_seconds, least)
+                used = max((status.st_mtime for _, status in entries), default=now)
+                whole = kind != "packages" or any(entry.name.endswith(".index") for entry, _ in entries)
                 if name.startswith(PREFIX) or not whole:
-                    limit = _STRAY_SECONDS
+                    limit = least  # a temporary file, or one that no index names: its writer has gone, or is at it
                 if now - used <= limit:
                     kept += 1
                     continue
                 # The index first: without it the rest is not looked at.
-                for entry in sorted(entries, key=lambda each: not each.name.endswith(".index")):
-                    freed += entry.stat().st_size
+                for entry, status in sorted(entries, key=lambda each: not each[0].name.endswith(".index")):
+                    freed += status.st_size
                     remove(Path(entry.path))
                 removed += 1
     return GcResult(removed, kept, freed)
@@ -74,19 +79,24 @@ def verify(top: Path, load_index: Callable[[str], PackageIndex | None]) -> list[
             damaged.append(f"{kind} {sha256}")
             remove(path)
     for entry in _files(top / "objects"):
-        if not entry.name.startswith(PREFIX) and _digest(Path(entry.path)) != entry.name:
+        if not entry.name.startswith(PREFIX) and _digest(Path(entry.path)) not in (entry.name, ""):
             damaged.append(f"object {entry.name}")
             remove(Path(entry.path))
     for entry in _files(top / "memo"):
-        if not entry.name.startswith(PREFIX) and read_sealed(Path(entry.path)) is None:
+        path = Path(entry.path)
+        if not entry.name.startswith(PREFIX) and read_sealed(path) is None and path.exists():
             damaged.append(f"result {entry.name}")
-            remove(Path(entry.path))
+            remove(path)
     return sorted(damaged)
 
 
 def _digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    """Return the SHA-256 of a file, '' for one that somebody has removed meanwhile."""
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except FileNotFoundError:
+        return ""
 
 
 def _blob_is_sound(path: Path, index: PackageIndex) -> bool:

@@ -16,6 +16,7 @@ from msgspec import Struct
 from preroot.errors import BuildError
 from preroot.progress import Reporter, Silent
 from preroot.run import run
+from preroot.scratch import scratch
 
 _PURPOSE = "to make the indexes of kernel modules"
 
@@ -66,24 +67,20 @@ def run_depmod(
     lists: BuiltinLists,
     *,
     text: bool,
-    scratch: Path | None = None,
     reporter: Reporter | None = None,
 ) -> dict[str, bytes]:
     """Run depmod over the modules and return the index files: canonical path → content, sorted.
 
-    `text` adds the text indexes (busybox's modprobe needs them; libkmod does not). `scratch` is where the temporary
-    directory is made. depmod's warnings go to the reporter, each once.
+    `text` adds the text indexes (busybox's modprobe needs them; libkmod does not). depmod's warnings go to the
+    reporter, each once.
     The modules are linked, not copied, into a directory of the kernel's shape; the order of files in directories must
     not matter, so modules.order is completed with what it lacks, sorted (depmod numbers the rest as readdir(3) has it).
     Raises BuildError when depmod is missing or fails.
     """
-    import tempfile
-
     reporter = reporter or Silent()
     base = f"usr/lib/modules/{version}"
     warned: dict[str, None] = {}
-    with tempfile.TemporaryDirectory(prefix="preroot-depmod-", dir=scratch) as name:
-        top = Path(name)
+    with scratch("depmod") as top:
         where = top / base
         where.mkdir(parents=True)
         (top / "lib").symlink_to("usr/lib")
