@@ -245,3 +245,15 @@ def test_sizes_of_a_build_add_up_and_are_what_was_planned(preroot: Command, outp
     assert {"kernel modules", "libraries", "programs"} <= names["kind"]
     planned = json.loads(preroot("plan", "--output", output, *every, "--json").stdout)["sizes"]
     assert (planned["by"], planned["headers"]) == (found["by"], found["headers"])
+
+
+def test_a_part_over_its_budget_fails_and_leaves_the_last_image(preroot: Command, output: Path) -> None:
+    built = preroot("build", "--output", output, "--set", "part.base.budget.compressed-mb=99")
+    assert built.returncode == 0, built.stderr
+    before = contents(output)
+    bound = json.loads(before["preroot.manifest.json"])["parts"][0]["uncompressed"] / 1e6
+    for value, status in ((bound, 0), (bound - 0.001, 1)):
+        done = preroot("build", "--output", output, "--set", f"part.base.budget.uncompressed-mb={value}")
+        assert done.returncode == status, done.stderr
+        assert contents(output) == before
+    assert "error: part base takes " in done.stderr and "largest packages: libsystemd-shared=" in done.stderr

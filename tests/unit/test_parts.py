@@ -5,7 +5,7 @@ import pytest
 
 from preroot.engine.parts import part_specs
 from preroot.errors import RecipeError
-from preroot.recipe.schema import Budget, File, Part, Recipe, Root, Verity
+from preroot.recipe.schema import File, Part, Recipe, Root, Verity
 
 
 @pytest.mark.parametrize(
@@ -13,7 +13,6 @@ from preroot.recipe.schema import Budget, File, Part, Recipe, Root, Verity
     [
         (Recipe(verity=Verity(required=True)), "verity can't be used yet"),
         (Recipe(root=Root(device="LABEL=x")), "root can't be used yet"),
-        (Recipe(part={"base": Part(budget=Budget(compressed_mb=1))}), r"part.base.budget can't be used yet"),
         (Recipe(file=(File(path="x", content="", part="modules"),)), "part modules .* takes nothing"),
         (Recipe(part={"modules": Part(features=("ext4",))}), "part modules takes no features"),
         (Recipe(part={"stage1": Part()}), "no part 'stage1'"),

@@ -73,6 +73,10 @@ def write_outputs(
         digests[role] = digest
     kept = KeptParts(store, plan)
     written = write_image(plan, names["image"], reader, staging=staging, threads=threads, kept=kept, reporter=reporter)
+    if any(part.budget for part in plan.parts):
+        from preroot.engine.budget import check_budgets
+
+        check_budgets(plan, written.parts)
     manifest = make_manifest(plan, written, digests)
     for role, data in (sboms(manifest) if sboms else {}).items():
         staging.write(names[role], data)

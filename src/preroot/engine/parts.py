@@ -6,7 +6,7 @@ from __future__ import annotations
 from msgspec import Struct
 
 from preroot.errors import RecipeError
-from preroot.recipe.schema import Codec, Flavour, FormatName, LayoutName, Recipe, Root, Verity
+from preroot.recipe.schema import Budget, Codec, Flavour, FormatName, LayoutName, Recipe, Root, Verity
 
 
 class PartSpec(Struct, frozen=True):
@@ -21,6 +21,7 @@ class PartSpec(Struct, frozen=True):
     level: int
     minus: tuple[str, ...]
     placement: str
+    budget: Budget | None = None
 
 
 #: part → whether it has a tree of its own features; the others are filled from what those features ask for
@@ -56,6 +57,7 @@ def part_specs(recipe: Recipe) -> tuple[PartSpec, ...]:
                 level=0 if early else compression.level,
                 minus=given.minus if given else (),
                 placement=given.placement if given else "",
+                budget=given.budget if given else None,
             )
         )
     return tuple(specs)
@@ -68,7 +70,6 @@ def _refuse_without_effect(recipe: Recipe, parts: dict[str, bool]) -> None:
         "root": recipe.root != Root(),
     }
     for name, part in recipe.part.items():
-        set_in_vain[f"part.{name}.budget"] = part.budget is not None
         set_in_vain[f"part.{name}.placement"] = bool(part.placement)
     for key, is_set in set_in_vain.items():
         if is_set:

@@ -111,8 +111,9 @@ class Planner:
         features = tuple(each.name for each in self.locked.chosen.get(spec.name, ()))
         tree = subtract(trees[spec.name], [trees[name] for name in spec.minus if name in trees])
         return PartPlan(
-            spec.name, spec.flavour, tree, features, spec.format, spec.codec, spec.level, spec.minus, spec.placement
-        )
+            spec.name, spec.flavour, tree, features, spec.format, spec.codec, spec.level, spec.minus, spec.placement,
+            spec.budget,
+        )  # fmt: skip
 
     def _lock(self, planned: Iterable[PlannedPart]) -> Lock:
         """Return the lock with the numbers that the image's users and groups have got, and the tools that ran."""

@@ -11,7 +11,7 @@ from typing import Literal
 from msgspec import Struct
 
 from preroot.packages.model import Lock, ModuleInfo
-from preroot.recipe.schema import Codec, Flavour, FormatName, LayoutName
+from preroot.recipe.schema import Budget, Codec, Flavour, FormatName, LayoutName
 
 EntryType = Literal["file", "directory", "symlink", "node"]
 
@@ -146,6 +146,7 @@ class PartPlan(Struct, frozen=True):
     level: int
     minus: tuple[str, ...] = ()
     placement: str = ""
+    budget: Budget | None = None
 
 
 class Plan(Struct, frozen=True):
