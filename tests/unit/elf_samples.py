@@ -17,6 +17,31 @@ def dlopen_note(entries: Sequence[dict[str, Any]], order: str = "<", owner: byte
     return note + text + bytes(-len(text) % 4)
 
 
+def _symbols(imports: Sequence[str], exports: Sequence[str], at: int, order: str, wide: bool) -> tuple[bytes, bytes]:
+    """Return the symbol table and its strings, which come `at` that offset of the string table."""
+    table, strings = bytes(24 if wide else 16), b""
+    for name, section in [*((each, 0) for each in imports), *((each, 1) for each in exports)]:
+        where = at + len(strings)
+        strings += name.encode() + b"\0"
+        fields = (where, 18, 0, section, 0, 0) if wide else (where, 0, 0, 18, 0, section)
+        table += struct.pack(order + ("IBBHQQ" if wide else "IIIBBH"), *fields)
+    return table, strings
+
+
+def _gnu_hash(imports: int, exports: int, order: str, wide: bool, machine: int) -> bytes:
+    """Return a DT_GNU_HASH with one bucket, which has all exported symbols."""
+    del machine
+    head = struct.pack(order + "IIII", 1, 1 + imports, 1, 0) + bytes(8 if wide else 4)
+    chain = [0] * (exports - 1) + [1] * bool(exports)
+    return head + struct.pack(f"{order}{1 + exports}I", 1 + imports if exports else 0, *chain)
+
+
+def _sysv_hash(imports: int, exports: int, order: str, wide: bool, machine: int) -> bytes:
+    """Return a DT_HASH; its words are as wide as addresses on s390x."""
+    count = 1 + imports + exports
+    return struct.pack(f"{order}{3 + count}{'Q' if machine == 22 and wide else 'I'}", 1, count, 0, *[0] * count)
+
+
 def make_elf(
     *,
     bits: int = 64,
@@ -32,8 +57,14 @@ def make_elf(
     sections: dict[str, bytes] | None = None,
     rest: bytes = b"",
     dynamic: bool = True,
+    imports: Sequence[str] = (),
+    exports: Sequence[str] = (),
+    hashes: str = "gnu",
 ) -> bytes:
-    """Return an ELF file; `notes` goes into a note segment, `rest` behind the string table, `sections` get headers."""
+    """Return an ELF file; `notes` goes into a note segment, `rest` behind the string table, `sections` get headers.
+
+    `imports` are undefined symbols, `exports` defined ones; `hashes` says which table tells their number: gnu or sysv.
+    """
     order = "<" if little else ">"
     wide = bits == 64
     header_size, segment_size, section_size = (64, 56, 64) if wide else (52, 32, 40)
@@ -55,7 +86,15 @@ def make_elf(
         body += data
         return offset
 
+    symbols, symbol_strings = _symbols(imports, exports, len(strings), order, wide)
+    strings += symbol_strings
     strings_at = place(strings)
+    if imports or exports:
+        tag, table = (4, _sysv_hash) if hashes == "sysv" else (0x6FFFFEF5, _gnu_hash)
+        tags += [
+            (6, _BASE + place(symbols)),
+            (tag, _BASE + place(table(len(imports), len(exports), order, wide, machine))),
+        ]
     entry = order + ("qQ" if wide else "iI")
     tags += [(5, _BASE + strings_at), (10, len(strings)), (0, 0)]
     pieces = []
@@ -64,8 +103,8 @@ def make_elf(
     if notes:
         pieces.append((4, place(notes), len(notes), 4))
     if dynamic:
-        table = b"".join(struct.pack(entry, *tag) for tag in tags)
-        pieces.append((2, place(table), len(table), 8))
+        dynamics = b"".join(struct.pack(entry, *tag) for tag in tags)
+        pieces.append((2, place(dynamics), len(dynamics), 8))
     place(rest)
     names = b"\0"
     headers = [(0, 0, 0, 0)]

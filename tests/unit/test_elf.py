@@ -12,7 +12,7 @@ from elf_samples import dlopen_note, make_elf
 from hypothesis import given
 from hypothesis import strategies as st
 
-from preroot.packages.learn.elf import elf_section, read_elf
+from preroot.packages.learn.elf import WATCHED, elf_section, read_elf
 from preroot.packages.model import DlopenNote, Elf
 
 CLASSES = [(bits, little) for bits in (32, 64) for little in (True, False)]
@@ -69,10 +69,11 @@ def test_malformed_dlopen_notes_are_passed_over(entry: Any) -> None:
 
 
 def test_sonames_that_are_only_mentioned() -> None:
-    rest = b"\0/usr/lib/libtss2.so.0\0plugin_%s.so\0mylibfido2.so.1x\0lib.so\0libc.so.6\0 libonly.so \0libown.so.1\0"
+    rest = b"\0/usr/lib/libtss2.so.0\0plugin_%s.so\0mylibfido2.so.1x\0lib.so\0libc.so.6\0libaio.so.1t64\0"
+    rest += b" libonly.so \0libown.so.1\0"
     found = read_elf(make_elf(needed=["libc.so.6"], soname="libown.so.1", rest=rest))
     assert found is not None
-    assert found.mentioned == ("libfido2.so.1", "libonly.so", "libtss2.so.0")
+    assert found.mentioned == ("libaio.so.1t64", "libfido2.so.1", "libonly.so", "libtss2.so.0")
 
 
 def test_without_a_dynamic_section_nothing_is_mentioned() -> None:
@@ -88,11 +89,46 @@ def test_mentioned_is_what_the_regular_expression_would_find(parts: list[bytes])
     assert found is not None
     plain = set()
     for run in re.findall(rb"[A-Za-z0-9_+.-]+", data):
-        for end in re.finditer(rb"\.so(?:\.[0-9]+)*", run):
+        for end in re.finditer(rb"\.so(?:(?:\.[0-9]+)+(?:t64)?)?", run):
             start = run.find(b"lib", 0, end.start())
             if 0 <= start < end.start() - 3:
                 plain.add(run[start : end.end()].decode())
     assert set(found.mentioned) == plain
+
+
+NAMES = st.sampled_from(["pthread_exit", "pthread_cancel", "backtrace", "OSSL_set_max_threads", "printf", "_x"])
+
+
+@given(
+    st.sampled_from(CLASSES), st.sampled_from([62, 22]), st.sampled_from(["gnu", "sysv"]),
+    st.lists(NAMES, unique=True), st.lists(NAMES, unique=True),
+)  # fmt: skip
+def test_undefined_symbols_that_are_watched(
+    form: tuple[int, bool], machine: int, hashes: str, imports: list[str], exports: list[str]
+) -> None:
+    data = make_elf(
+        bits=form[0],
+        little=form[1],
+        machine=machine,
+        imports=imports,
+        exports=exports,
+        hashes=hashes,
+        needed=["liba.so"],
+    )
+    found = read_elf(data)
+    assert found is not None
+    assert found.imports == tuple(sorted(set(imports) & set(WATCHED)))
+
+
+def test_a_symbol_is_found_by_the_end_of_a_longer_name() -> None:
+    """Linkers let names share their ends."""
+    data = bytearray(make_elf(imports=["my_backtrace"]))
+    offset = 1  # the string table has nothing else
+    symbol = data.index(struct.pack("<IBBHQQ", offset, 18, 0, 0, 0, 0))
+    struct.pack_into("<I", data, symbol, offset + len("my_"))
+    found = read_elf(bytes(data))
+    assert found is not None
+    assert found.imports == ("backtrace",)
 
 
 def test_sections_by_name() -> None:
@@ -104,7 +140,7 @@ def test_sections_by_name() -> None:
 
 
 SOUND = make_elf(interpreter="/lib/ld.so", needed=["liba.so.1"], runpath="/x", notes=dlopen_note([NOTE]),
-                 sections={".modinfo": b"name=x\0"})  # fmt: skip
+                 sections={".modinfo": b"name=x\0"}, imports=["backtrace"], exports=["x", "y"])  # fmt: skip
 
 
 @given(st.binary(max_size=300), st.integers(0, len(SOUND)), st.booleans())

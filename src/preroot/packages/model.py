@@ -67,6 +67,8 @@ class Elf(Record, frozen=True, tag="elf"):
     dlopen: tuple[DlopenNote, ...]
     #: strings that look like sonames and are not in `needed`: loaded by dlopen, or only mentioned
     mentioned: tuple[str, ...]
+    #: undefined symbols of `learn.elf.WATCHED`: calls that load a library without any other trace
+    imports: tuple[str, ...] = ()
 
 
 class Script(Record, frozen=True, tag="script"):
@@ -128,7 +130,20 @@ class Tmpfiles(Record, frozen=True, tag="tmpfiles"):
     groups: tuple[str, ...]
 
 
-Learnt = Elf | Script | Unit | UdevRules | ModuleInfo | Keymap | Tmpfiles
+class PluginConfiguration(Record, frozen=True, tag="plugins"):
+    """What a file that configures plugins (nsswitch.conf, pam.d, openssl.cnf, gconv-modules) refers to."""
+
+    #: `FAMILY:NAME`, each once
+    names: tuple[str, ...]
+    #: names that whoever reads the file can do without
+    optional: tuple[str, ...] = ()
+    #: plugins and directories by their absolute path
+    paths: tuple[str, ...] = ()
+    #: files of the same kind: absolute, or a name beside it
+    includes: tuple[str, ...] = ()
+
+
+Learnt = Elf | Script | Unit | UdevRules | ModuleInfo | Keymap | Tmpfiles | PluginConfiguration
 
 
 class FileInfo(Record, frozen=True):

@@ -9,6 +9,17 @@ from msgspec import Meta, field
 
 from preroot.recipe.schema import Base, Exception_, Group, Link, Mode, Node, User
 
+#: One glob of paths in the image, or several.
+Globs = str | tuple[str, ...]
+
+#: Undefined symbols that are learnt of ELF files, for facts that hold of whoever imports them.
+WatchedSymbol = Literal["pthread_cancel", "pthread_exit", "thrd_exit", "backtrace", "OSSL_set_max_threads"]
+
+
+def globs(value: Globs) -> tuple[str, ...]:
+    """Return the globs of one or several, without leading slashes."""
+    return tuple(each.lstrip("/") for each in ((value,) if isinstance(value, str) else value))
+
 
 class Option(Base, frozen=True):
     """An option of a feature, set by a recipe as `[features.NAME] OPTION = value`."""
@@ -99,12 +110,26 @@ class Cmdline(Base, frozen=True):
 
 
 class DlopenFact(Base, frozen=True):
-    """A library that is loaded without NEEDED and without a note, with the evidence."""
+    """A library that is loaded without NEEDED and without a note, with the evidence.
 
-    asker: Annotated[str, Meta(description="glob of the path that loads it")]
-    sonames: Annotated[tuple[str, ...], Meta(description="alternatives, the best first")]
+    With `feature` it stands for a dlopen note of that feature and `priority`, for programs from before there were
+    notes: `take.dlopen` takes or refuses it as it does the note.
+    """
+
+    asker: Annotated[Globs, Meta(description="globs of the paths that load it (`*` crosses slashes)")]
+    sonames: Annotated[tuple[str, ...], Meta(min_length=1, description="alternatives, the best first")]
     evidence: str
-    optional: bool = False
+    optional: Annotated[bool, Meta(description="it may be nowhere in the packages")] = False
+    also: Annotated[tuple[str, ...], Meta(description="libraries that are loaded together with it")] = ()
+    version: Annotated[
+        str, Meta(description="versions of the asker's package that the fact is so for: `>=256,<262`")
+    ] = ""
+    imports: Annotated[
+        tuple[WatchedSymbol, ...], Meta(description="it is so only of files that import one of these symbols")
+    ] = ()
+    unless: Annotated[dict[str, str], Meta(description="askers (globs) that it is not so of → why")] = {}
+    feature: Annotated[str, Meta(description="feature of the note that it stands for")] = ""
+    priority: Literal["required", "recommended", "suggested"] = "required"
 
 
 class Refers(Base, frozen=True, kw_only=True):

@@ -25,6 +25,11 @@ _UNIT = re.compile(
 _RULES = re.compile(r"(?:.*/)?udev/rules\.d/[^/]+\.rules")
 _TMPFILES = re.compile(r"(?:usr/lib|etc)/tmpfiles\.d/[^/]+\.conf")
 _KEYMAP = re.compile(r"usr/share/(?:kbd/)?keymaps/.+\.(?:k?map|inc)(?:\.gz|\.xz|\.zst)?")
+#: What configures plugins.
+_NSSWITCH = "etc/nsswitch.conf"
+_PAM = re.compile(r"(?:etc|usr/lib)/pam\.d/[^/]+")
+_GCONV = re.compile(r"(?:usr/)?lib(?:64)?/(?:[^/]+/)?gconv/gconv-modules(?:\.d/[^/]+\.conf)?")
+_OPENSSL = re.compile(r"(?:etc|usr/lib)/ssl/(?:[^/]+\.d/)?[^/]+\.cnf")
 _MODULE = (".ko", ".ko.xz", ".ko.zst", ".ko.gz")
 
 
@@ -58,4 +63,25 @@ def _reader(path: str) -> Callable[[bytes], Learnt | None] | None:
         from preroot.packages.learn.keymap import read_keymap
 
         return partial(read_keymap, path)
+    return _plugin_reader(path)
+
+
+def _plugin_reader(path: str) -> Callable[[bytes], Learnt | None] | None:
+    """Return what reads a file that configures plugins, else None."""
+    if path == _NSSWITCH:
+        from preroot.packages.learn.plugins import read_nsswitch
+
+        return read_nsswitch
+    if "/pam.d/" in path and _PAM.fullmatch(path):
+        from preroot.packages.learn.plugins import read_pam
+
+        return read_pam
+    if "/gconv/" in path and _GCONV.fullmatch(path):
+        from preroot.packages.learn.plugins import read_gconv
+
+        return read_gconv
+    if path.endswith(".cnf") and _OPENSSL.fullmatch(path):
+        from preroot.packages.learn.plugins import read_openssl
+
+        return read_openssl
     return None

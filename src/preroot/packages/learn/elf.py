@@ -14,16 +14,20 @@ from __future__ import annotations
 import re
 import struct
 from collections.abc import Iterator
-from typing import Literal
+from typing import Literal, get_args
 
 from msgspec import DecodeError, Struct
 
 from preroot.packages.model import DlopenNote, Elf
+from preroot.recipe.features import WatchedSymbol
 
 Data = bytes | memoryview
 
 _PT_LOAD, _PT_DYNAMIC, _PT_INTERP, _PT_NOTE = 1, 2, 3, 4
 _DT_NULL, _DT_NEEDED, _DT_STRTAB, _DT_STRSZ, _DT_SONAME, _DT_RPATH, _DT_RUNPATH = 0, 1, 5, 10, 14, 15, 29
+_DT_HASH, _DT_SYMTAB, _DT_GNU_HASH = 4, 6, 0x6FFFFEF5
+_SHN_UNDEF = 0
+_EM_S390 = 22
 _SHT_NOBITS = 8
 #: type of a dlopen note; its owner is "FDO"
 _NOTE_DLOPEN = 0x407C0C0A
@@ -32,9 +36,12 @@ _MAX_DYNAMIC = 16384
 _MAX_STRING = 4096
 _MAX_NOTES = 1 << 20
 
-#: What may stand before the `.so` of a soname, and what follows it.
+#: What may stand before the `.so` of a soname, and what follows it; Debian's libraries of 64-bit time end in t64.
 _BEFORE = re.compile(rb"lib[A-Za-z0-9_+.-]+\Z")
-_AFTER = re.compile(rb"\.so(?:\.[0-9]+)*")
+_AFTER = re.compile(rb"\.so(?:(?:\.[0-9]+)+(?:t64)?)?")
+#: Undefined symbols that are noted: what is done on such a call loads a library that nothing else shows.
+WATCHED = tuple(get_args(WatchedSymbol))
+
 #: Longest file name (NAME_MAX): how far before `.so` a soname can start.
 _LONGEST_NAME = 255
 
@@ -49,13 +56,20 @@ class _Layout(Struct, frozen=True):
     section: struct.Struct
     dynamic: struct.Struct
     note: struct.Struct
+    #: of a symbol, the name's offset and the section's index
+    symbol: struct.Struct
+    #: one word, and one as wide as an address
+    word: struct.Struct
+    address: struct.Struct
 
 
 def _layout(bits: int, little_endian: bool) -> _Layout:
     order = "<" if little_endian else ">"
     formats = ("HHIQQQIHHHHHH", "IIQQQQQQ", "IIQQQQIIQQ", "qQ") if bits == 64 else ("HHIIIIIHHHHHH", "8I", "10I", "iI")
     header, segment, section, dynamic = (struct.Struct(order + each) for each in formats)
-    return _Layout(bits, little_endian, header, segment, section, dynamic, struct.Struct(order + "III"))
+    more = ("III", "I2xH16x", "I", "Q") if bits == 64 else ("III", "I10xH", "I", "I")
+    note, symbol, word, address = (struct.Struct(order + each) for each in more)
+    return _Layout(bits, little_endian, header, segment, section, dynamic, note, symbol, word, address)
 
 
 _LAYOUTS = {
@@ -140,13 +154,15 @@ class _Dynamic(Struct):
     soname: str = ""
     rpath: tuple[str, ...] = ()
     runpath: tuple[str, ...] = ()
+    imports: tuple[str, ...] = ()
 
 
-def _dynamic(data: Data, layout: _Layout, segments: list[_Segment]) -> _Dynamic | None:
+def _dynamic(data: Data, header: _Header, segments: list[_Segment]) -> _Dynamic | None:
     """Read the dynamic section; None when the file has none, so that ld.so never sees it."""
     found = next((each for each in segments if each.type == _PT_DYNAMIC), None)
     if found is None:
         return None
+    layout = header.layout
     size = min(found.size, _MAX_DYNAMIC * layout.dynamic.size, max(0, len(data) - found.offset))
     size -= size % layout.dynamic.size
     values: dict[int, list[int]] = {}
@@ -154,11 +170,11 @@ def _dynamic(data: Data, layout: _Layout, segments: list[_Segment]) -> _Dynamic 
         if tag == _DT_NULL:
             break
         values.setdefault(tag, []).append(value)
-    strings: Data = b""
+    strings = b""
     start = _file_offset(segments, values.get(_DT_STRTAB, [-1])[0])
     if start is not None:
         # Not sliced to the end of the file: the table of a large library would be copied with all that follows.
-        strings = data[start : start + values.get(_DT_STRSZ, [0])[0]]
+        strings = bytes(data[start : start + values.get(_DT_STRSZ, [0])[0]])
 
     def texts(tag: int) -> tuple[str, ...]:
         return tuple(text for text in (_string(strings, each) for each in values.get(tag, ())) if text)
@@ -166,7 +182,56 @@ def _dynamic(data: Data, layout: _Layout, segments: list[_Segment]) -> _Dynamic 
     def paths(tag: int) -> tuple[str, ...]:
         return tuple(path for text in texts(tag) for path in text.split(":") if path)
 
-    return _Dynamic(texts(_DT_NEEDED), next(iter(texts(_DT_SONAME)), ""), paths(_DT_RPATH), paths(_DT_RUNPATH))
+    watched = {name for name in WATCHED if strings.find(name.encode() + b"\0") >= 0}
+    imports: set[str] = set()
+    if watched:  # most files have none of them, and a symbol table is long
+        symbols = _undefined_symbols(data, header, segments, {tag: each[0] for tag, each in values.items()})
+        imports = watched & {_string(strings, each) for each in symbols}
+    return _Dynamic(
+        texts(_DT_NEEDED), next(iter(texts(_DT_SONAME)), ""), paths(_DT_RPATH), paths(_DT_RUNPATH),
+        tuple(sorted(imports)),
+    )  # fmt: skip
+
+
+def _undefined_symbols(data: Data, header: _Header, segments: list[_Segment], dynamic: dict[int, int]) -> Iterator[int]:
+    """Yield the offsets of the names of undefined dynamic symbols (gABI chapter 4, "Symbol Table")."""
+    start = _file_offset(segments, dynamic.get(_DT_SYMTAB, -1))
+    if start is None:
+        return
+    form = header.layout.symbol
+    count = min(_symbol_count(data, header, segments, dynamic), max(0, len(data) - start) // form.size)
+    for name, section in form.iter_unpack(data[start : start + count * form.size]):
+        if section == _SHN_UNDEF:
+            yield name
+
+
+def _symbol_count(data: Data, header: _Header, segments: list[_Segment], dynamic: dict[int, int]) -> int:
+    """Return the length of the dynamic symbol table, which only the hash tables tell.
+
+    DT_HASH has it as its second word, which is 64 bits wide on s390x (elf_s390_size_info in bfd/elf64-s390.c of
+    binutils 2.45). In DT_GNU_HASH it is the end of the last bucket's chain; undefined symbols are before the hashed
+    ones, but for those that stand for the address of a function (dl_setup_hash in elf/dl-setup_hash.c of glibc 2.41).
+    """
+    layout = header.layout
+    at = _file_offset(segments, dynamic.get(_DT_HASH, -1))
+    if at is not None:
+        word = layout.address if header.machine == _EM_S390 else layout.word
+        return int(word.unpack_from(data, at + word.size)[0]) if at + 2 * word.size <= len(data) else 0
+    at = _file_offset(segments, dynamic.get(_DT_GNU_HASH, -1))
+    if at is None or at + 16 > len(data):
+        return 0
+    buckets, first, filters = (layout.word.unpack_from(data, at + 4 * each)[0] for each in range(3))
+    start = at + 16 + filters * layout.address.size
+    chains = start + 4 * buckets
+    if chains > len(data):
+        return 0
+    last = max((each for (each,) in layout.word.iter_unpack(data[start:chains])), default=0)
+    if last < first:
+        return int(first)
+    at = chains + 4 * (last - first)
+    while at + 4 <= len(data) and not layout.word.unpack_from(data, at)[0] & 1:
+        at += 4
+    return int(first + (at - chains) // 4 + 1)
 
 
 def _notes(data: Data, layout: _Layout, align: int) -> Iterator[DlopenNote]:
@@ -234,7 +299,7 @@ def read_elf(data: Data) -> Elf | None:
     for each in segments:
         if each.type == _PT_INTERP:
             interpreter = _string(data[each.offset : each.offset + min(each.size, _MAX_STRING)], 0)
-    dynamic = _dynamic(data, layout, segments)
+    dynamic = _dynamic(data, header, segments)
     mentioned: set[str] = set()
     if dynamic is not None:
         mentioned = _mentioned(bytes(data)) - set(dynamic.needed) - {dynamic.soname}
@@ -244,6 +309,7 @@ def read_elf(data: Data) -> Elf | None:
         bits=layout.bits, machine=header.machine, little_endian=layout.little_endian, flags=header.flags,
         interpreter=interpreter, soname=dynamic.soname, needed=dynamic.needed, rpath=dynamic.rpath,
         runpath=dynamic.runpath, dlopen=_dlopen(data, header, segments), mentioned=tuple(sorted(mentioned)),
+        imports=dynamic.imports,
     )  # fmt: skip
 
 
