@@ -7,7 +7,8 @@ import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from preroot.recipe.features import Feature
+from preroot.recipe.features import Feature, globs
+from preroot.recipe.libraries import Libraries, load_libraries
 from preroot.recipe.library import load_features
 from preroot.recipe.reference import recipe_reference
 from preroot.recipe.search import BUILT_IN, SearchPath
@@ -28,6 +29,15 @@ _CMDLINE = """# The kernel's command line
 
 What an image understands follows from its features. *By* says who implements an option: systemd, preroot, the kernel,
 or a package that the feature takes; *since* is that program's version.
+"""
+
+
+_LIBRARIES = """# Libraries without NEEDED
+
+<!-- Generated from src/preroot/libraries/ by `make docs`; `make lint` compares them. -->
+
+What is loaded by name leaves no trace that a linker would write. This is what preroot knows of it besides dlopen notes;
+[closure.md](closure.md) says how it is used, [feature.md](feature.md) how to add to it.
 """
 
 
@@ -72,6 +82,38 @@ def cmdline_page(features: Mapping[str, Feature]) -> str:
     return _CMDLINE + "\n" + table(("option", "by", "since", "feature", "meaning"), rows)
 
 
+def libraries_page(libraries: Libraries) -> str:
+    """Return docs/libraries.md: the families of plugins, the facts, and what is dismissed."""
+
+    def names(values: Iterable[str]) -> str:
+        return ", ".join(f"`{each}`" for each in values)
+
+    families = [
+        (f"`{name}`", family.summary, names(family.plugin), names(family.builtin), family.evidence)
+        for name, family in libraries.families.items()
+    ]
+    uses = [
+        (f"`{name}`", names(globs(use.asker)), names(globs(use.with_)), names((*use.plugins, *use.paths)), use.evidence)
+        for name, family in libraries.families.items()
+        for use in family.use
+    ]
+    facts = [
+        (names(globs(fact.asker)), names(fact.imports), names((*fact.sonames, *fact.also)),
+         f"`{fact.feature}` ({fact.priority})" if fact.feature else "", fact.version, fact.evidence)
+        for fact in libraries.dlopen
+    ]  # fmt: skip
+    dismissals = [
+        (names(globs(each.asker)), names(each.sonames), each.version, each.reason) for each in libraries.dismissals
+    ]
+    parts = (
+        ("Families of plugins", ("family", "what", "where", "built in", "evidence"), families),
+        ("Plugins that something can't do without", ("family", "who", "beside", "needs", "evidence"), uses),
+        ("Facts", ("who", "importing", "loads", "feature of a note", "versions", "evidence"), facts),
+        ("Only mentioned", ("who", "strings", "versions", "why nothing is needed"), dismissals),
+    )
+    return _LIBRARIES + "".join(f"\n## {title}\n\n{table(head, rows)}" for title, head, rows in parts)
+
+
 def pages() -> dict[str, str]:
     """Return the generated pages: name → text."""
     # Only what preroot comes with, and nothing of this machine's /etc/preroot.
@@ -81,6 +123,7 @@ def pages() -> dict[str, str]:
         "recipe.md": recipe_reference(),
         "features.md": features_page(features),
         "cmdline.md": cmdline_page(features),
+        "libraries.md": libraries_page(load_libraries(SearchPath((BUILT_IN,)))),
     }
     return {name: text.rstrip("\n") + "\n" for name, text in made.items()}
 

@@ -37,6 +37,7 @@ COMMANDS = (
     "build {recipe} --output {out}", "build {recipe} --output {out} --sbom spdx --sbom cyclonedx",
     "build {recipe} --output {out} --json", "build {recipe} --output {out} --locked", "plan {recipe}",
     "plan {recipe} --json", "plan {recipe} --explain", "plan {recipe} --left-out", "plan {recipe} --size",
+    "plan {recipe} --unexplained",
     "lock {recipe}", "why {recipe} etc/key", "why --json {recipe} etc/shadow", "why --json --image {image} etc/key",
     "ls -l {image}", "ls --json {image}",
     "build {recipe} --output {other} --set failure.delay=3 --set access.password-hash={other_hash}",

@@ -8,10 +8,10 @@ import struct
 from typing import Any
 
 import pytest
-from elf_samples import dlopen_note, make_elf
 from hypothesis import given
 from hypothesis import strategies as st
 
+from elf_samples import dlopen_note, make_elf
 from preroot.packages.learn.elf import WATCHED, elf_section, read_elf
 from preroot.packages.model import DlopenNote, Elf
 

@@ -10,12 +10,12 @@ from collections.abc import Callable
 
 import pytest
 import zstandard
-from elf_samples import make_elf
 from hypothesis import given
 from hypothesis import strategies as st
 from module_samples import VERMAGIC, modinfo, module
 from msgspec import structs
 
+from elf_samples import make_elf
 from preroot.facts.kernel import module_name
 from preroot.packages.codec import CodecError, decompress, decompressed
 from preroot.packages.learn import modinfo as modinfo_module

@@ -15,7 +15,8 @@ from preroot.packages.model import LocalPackage
 from preroot.recipe.conditions import Chosen
 from preroot.recipe.distributions import DistributionInfo, load_distribution
 from preroot.recipe.drivers import Driver
-from preroot.recipe.features import Content, Generate
+from preroot.recipe.features import Content, DlopenFact, Generate
+from preroot.recipe.libraries import Libraries
 from preroot.recipe.search import BUILT_IN, SearchPath
 
 RUNTIME = {"systemd/emergency": b"#!/bin/sh\n", "systemd/unused": b"x"}
@@ -31,10 +32,12 @@ def debian() -> DistributionInfo:
 
 def test_what_is_used_is_digested_by_name() -> None:
     found = data_digests([FEATURE], debian(), RUNTIME, DRIVERS)
-    assert list(found) == ["distribution debian", "drivers", "feature base", "runtime systemd/emergency"]
+    assert list(found) == ["distribution debian", "drivers", "feature base", "libraries", "runtime systemd/emergency"]
     assert data_digests([structs.replace(FEATURE, summary="other words")], debian(), RUNTIME, DRIVERS) == found
     optional = {"x": structs.replace(DRIVERS["x"], firmware="optional")}
     assert data_digests([FEATURE], debian(), RUNTIME, optional)["drivers"] != found["drivers"]
+    fact = Libraries((DlopenFact("usr/bin/x", ("liba.so.1",), "seen"),))
+    assert data_digests([FEATURE], debian(), RUNTIME, DRIVERS, fact)["libraries"] != found["libraries"]
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,9 @@ from preroot.packages.learn.units import read_unit
 from preroot.packages.model import DlopenNote, Elf, FileInfo, FileType, Learnt, Package, PackageIndex
 from preroot.recipe.conditions import Chosen
 from preroot.recipe.features import Content
+from preroot.recipe.libraries import load_libraries
 from preroot.recipe.schema import Recipe
+from preroot.recipe.search import BUILT_IN, SearchPath
 from preroot.tree.closure.model import Closure, Request, RequestKind, World
 from preroot.tree.closure.walk import close
 from preroot.tree.model import Reason
@@ -27,6 +29,8 @@ LIB = "usr/lib/x86_64-linux-gnu"
 UNITS = "usr/lib/systemd/system"
 MERGED = {"bin": "usr/bin", "sbin": "usr/sbin", "lib": "usr/lib", "lib64": "usr/lib64"}
 LOADER = "/lib64/ld-linux-x86-64.so.2"
+#: what preroot itself knows of libraries
+LIBRARIES = load_libraries(SearchPath((BUILT_IN,)))
 WORLD = World(arch=AMD64, library_directories=(LIB, "usr/lib"))
 
 
@@ -131,6 +135,6 @@ def part(content: Content | None = None, recipe: Recipe | None = None, **changes
         name="base", flavour="systemd", chosen=(Chosen("test", "", {}, content or Content()),),
         recipe=recipe or Recipe(), is_default=True, arch=AMD64, merged=MERGED,
         library_directories=WORLD.library_directories, kernel_version="6.12", runtime={}, sources={}, texts={},
-        users={}, groups={},
+        users={}, groups={}, libraries=LIBRARIES,
     )  # fmt: skip
     return msgspec.structs.replace(given, **changes)

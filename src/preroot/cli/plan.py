@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from preroot.inspect.size import Grouping, groups, sizes_of_plan
 from preroot.recipe.load import LoadedRecipe, explain
 from preroot.tree.bill import Bill, bills
 from preroot.tree.model import Plan
+from preroot.tree.unexplained import Unexplained
 
 #: bytes; smaller bills are in --json only
 _BILLED = 1_000_000
@@ -35,6 +37,9 @@ _BILLED = 1_000_000
 @recipe_options
 @click.option("--explain", "show_values", is_flag=True, help="Show every value of the recipe and where it came from.")
 @click.option("--left-out", is_flag=True, help="Show what was not taken, and why.")
+@click.option(
+    "--unexplained", is_flag=True, help="Show what looks like the name of a library and is not known to be none."
+)
 @click.option("--size", is_flag=True, help="Show which packages the bytes come from, or what --by says.")
 @by_option
 @quiet_option
@@ -48,23 +53,30 @@ def plan_command(recipe: Path | None, output: Path, quiet: bool, as_json: bool, 
       preroot plan my.toml --explain
       preroot plan --left-out --size
       preroot plan --by feature --by directory
+      preroot plan --unexplained
     """
     by: tuple[Grouping, ...] = options.pop("by") or (("package",) if options["size"] else ())
-    views = {name: options.pop(name) for name in ("show_values", "left_out", "size")} | {"size": bool(by)}
+    views = {name: options.pop(name) for name in ("show_values", "left_out", "unexplained", "size")}
+    views["size"] = bool(by)
     with Engine(reporter=reporter_for(quiet=quiet, json=as_json)) as engine:
         loaded = engine.load(recipe, overrides_from(options))
-        plan = engine.plan(loaded, engine.lock(loaded, engine.lock_path(loaded, output), write=False))
+        locked = engine.lock(loaded, engine.lock_path(loaded, output), write=False)
+        plan = engine.plan(loaded, locked)
+        scanned = as_json or views["unexplained"]
+        unexplained = engine.scan(loaded, locked, plan).unexplained if scanned else ()
         # kinds are told by contents
         sizes = sizes_of_plan(plan, ContentReader(engine.store).read if "kind" in by else None) if by else None
     found = {each: groups(sizes, each) for each in by} if sizes else {}
     if as_json:
-        data = _as_data(plan, loaded)
+        data = _as_data(plan, loaded, unexplained)
         print_json(data if sizes is None else data | {"sizes": as_data(sizes, found)})
         return
     if views["show_values"]:
         say(table(explain(loaded), ("value", "", "from")))
     if views["left_out"]:
         say(table([(each.what, f"asked for by {each.asker}", each.reason) for each in plan.left_out]))
+    if views["unexplained"]:
+        say(table([(each.soname, f"in /{each.path}", each.owner) for each in unexplained]) or "all is explained")
     if sizes is not None:
         show(sizes, found, None)
     if not any(views.values()):
@@ -104,7 +116,7 @@ def _bill(bill: Bill) -> str:
     return f"for {bill.feature} alone: " + ", ".join(filter(None, (modules, firmware)))
 
 
-def _as_data(plan: Plan, loaded: LoadedRecipe) -> dict[str, object]:
+def _as_data(plan: Plan, loaded: LoadedRecipe, unexplained: Sequence[Unexplained]) -> dict[str, object]:
     """Return the plan as plain data: entries without their contents."""
     from preroot.image.manifest import manifest_entry
 
@@ -124,5 +136,6 @@ def _as_data(plan: Plan, loaded: LoadedRecipe) -> dict[str, object]:
         ],
         "bills": [each for part in plan.parts if part.name == "modules" for each in bills(part.tree)],
         "left-out": plan.left_out,
+        "unexplained": unexplained,
         "warnings": plan.warnings,
     }  # fmt: skip

@@ -27,6 +27,7 @@ _PHRASES = {
     "interpreter": "{asker} is run by it ({detail})",
     "dlopen": "{asker} loads it: {detail}",
     "plugin": "plugin of {asker} ({detail})",
+    "configuration": "{asker} configures it ({detail})",
     "exec": "{asker} runs it: {detail}",
     "environment": "{asker} reads it: {detail}",
     "unit": "{asker} asks for it: {detail}",

@@ -34,7 +34,7 @@ from preroot.engine.checks import Check, Problem, checked
 from preroot.engine.local import read_local
 from preroot.engine.locking import Chooser, LockChange, Locked, common_lock, find_lock, lock_path
 from preroot.engine.pinning import brought_up_to_date, changes, refuse, tool_changes
-from preroot.engine.planning import Planner, gather, unpacked
+from preroot.engine.planning import Gathered, Planner, gather, scan_plan, unpacked
 from preroot.engine.workspace import Workspace, runtime_directories, source_of
 from preroot.errors import BuildError, PrerootError, RecipeError
 from preroot.image.compress import codec_tools
@@ -49,6 +49,7 @@ from preroot.recipe.load import NO_OVERRIDES, LoadedRecipe, Overrides, load_data
 from preroot.recipe.schema import Distribution, Recipe, SbomFormat
 from preroot.staging import Staging
 from preroot.tree.model import Entry, KernelPlan, PartPlan, Plan
+from preroot.tree.unexplained import Scan, Unexplained
 from preroot.unchanged import stamp
 
 if TYPE_CHECKING:
@@ -68,8 +69,8 @@ _LATER = {
 __all__ = [
     "BootOptions", "BuildError", "BuildResult", "Check", "Distribution", "Engine", "Entry", "KernelPlan",
     "LoadedRecipe", "Lock", "LockChange", "Locked", "Overrides", "Package", "PartPlan", "Plan", "PrerootError",
-    "Problem", "Proof", "Recipe", "RecipeError", "Reporter", "Resolution", "Silent", "Source", "Step", "Verdict",
-    "Workspace", "default_workspace", "read_manifest", "read_package",
+    "Problem", "Proof", "Recipe", "RecipeError", "Reporter", "Resolution", "Scan", "Silent", "Source", "Step",
+    "Unexplained", "Verdict", "Workspace", "default_workspace", "read_manifest", "read_package",
 ]  # fmt: skip
 
 
@@ -190,13 +191,23 @@ class Engine:
 
         Raises BuildError with a line for each thing that is missing, or that a check found.
         """
-        source = self.source(loaded.recipe.distribution, locked.distribution)
-        indexes = unpacked(locked.lock.packages, self.store, source, self.reporter)
-        gathered = gather(locked, indexes, loaded.recipe.kernel)
+        gathered = self._gather(loaded, locked)
         plan = Planner(loaded, locked, gathered, store=self.store, reporter=self.reporter).plan()
         # The manifest names the lock's digest, so what the lock is completed with comes before anything is written.
         tools = plan.lock.tools | codec_tools(part.codec for part in plan.parts if part.tree.entries)
         return checked(structs.replace(plan, lock=structs.replace(plan.lock, tools=tools)), self.checks)
+
+    def _gather(self, loaded: LoadedRecipe, locked: Locked) -> Gathered:
+        source = self.source(loaded.recipe.distribution, locked.distribution)
+        indexes = unpacked(locked.lock.packages, self.store, source, self.reporter)
+        return gather(locked, indexes, loaded.recipe.kernel)
+
+    def scan(self, loaded: LoadedRecipe, locked: Locked, plan: Plan) -> Scan:
+        """Return which strings in the plan's ELF files look like names of libraries and are not explained.
+
+        Such a string may be all that there is of a library that is loaded by name: docs/closure.md.
+        """
+        return scan_plan(plan, locked, self._gather(loaded, locked).pool)
 
     def read(self, entry: Entry) -> bytes:
         """Return the content of a file of a plan; that of a secret comes from the file that the recipe names.

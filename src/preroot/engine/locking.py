@@ -33,6 +33,7 @@ from preroot.recipe.distributions import (
     requests_for,
 )
 from preroot.recipe.drivers import Driver, driver_files, load_drivers
+from preroot.recipe.libraries import Libraries, load_libraries
 from preroot.recipe.library import Features
 from preroot.recipe.load import LoadedRecipe
 from preroot.recipe.search import SearchPath
@@ -60,6 +61,8 @@ class Locked(Struct, frozen=True):
     runtime: dict[str, bytes]
     #: what is known of kernel drivers, by module
     drivers: dict[str, Driver]
+    #: what is known of libraries that are loaded without NEEDED
+    libraries: Libraries
     #: digests of the data that is used, as the lock has them
     data: dict[str, str]
     #: every file that was looked at for it, with its stamp
@@ -157,21 +160,23 @@ class Chooser:
     def locked(self, lock: Lock) -> Locked:
         """Return the recipe with `lock`, features evaluated under its versions."""
         chosen = self.choose(lock.versions)
+        libraries = load_libraries(self._search)
         local = {path: stamp(path) for path in self.local.paths}
         # what several looked at counts as it was at first
         files = {
             **local,
             **driver_files(self._search),
+            **libraries.files,
             **self.distribution.consulted,
             **self.features.files,
             **self.loaded.files,
         }
         features = [each for group in chosen.values() for each in group]
         drivers = load_drivers(self._search)
-        data = data_digests(features, self.distribution, self.runtime, drivers)
+        data = data_digests(features, self.distribution, self.runtime, drivers, libraries)
         return Locked(
-            lock, self.specs, chosen, self.requests(chosen), self.distribution, self.runtime, drivers, data, files,
-            local=self.local,
+            lock, self.specs, chosen, self.requests(chosen), self.distribution, self.runtime, drivers, libraries, data,
+            files, local=self.local,
         )  # fmt: skip
 
     def resolve(self, source: Source, old: Lock | None, reporter: Reporter) -> Locked:

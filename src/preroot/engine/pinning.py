@@ -20,6 +20,7 @@ from preroot.packages.model import LocalPackage, Lock
 from preroot.recipe.conditions import Chosen
 from preroot.recipe.distributions import DistributionInfo
 from preroot.recipe.drivers import Driver
+from preroot.recipe.libraries import NO_LIBRARIES, Libraries
 
 #: What of a distribution decides which packages are asked for and where they come from, which is the request digest's
 #: and the packages' own part of the lock, or what is warned of.
@@ -34,13 +35,14 @@ def data_digests(
     distribution: DistributionInfo,
     runtime: Mapping[str, bytes],
     drivers: Mapping[str, Driver],
+    libraries: Libraries = NO_LIBRARIES,
 ) -> dict[str, str]:
     """Return the SHA-256 of each piece of preroot's own data that is used: `feature NAME`, `distribution NAME`,
-    `runtime PATH`, `drivers`.
+    `runtime PATH`, `drivers`, `libraries`.
 
     What counts is what a feature says under the lock's versions: comments, and variants that do not hold, do not.
     Arguments: the chosen features of all parts, the distribution, the files of runtime/ by path below it, and
-    what is known of drivers.
+    what is known of drivers and of libraries.
     """
     found: dict[str, object] = {}
     for feature in chosen:
@@ -51,6 +53,7 @@ def data_digests(
     facts = structs.asdict(distribution)
     found[f"distribution {distribution.name}"] = {key: facts[key] for key in facts if key not in _NOT_SHAPING}
     found["drivers"] = {name: structs.replace(each, evidence="") for name, each in drivers.items()}
+    found["libraries"] = (libraries.dlopen, libraries.families)
     return {name: _digest(value) for name, value in sorted(found.items())}
 
 

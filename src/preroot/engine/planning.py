@@ -29,6 +29,7 @@ from preroot.tree.model import PartPlan, Plan, Tree
 from preroot.tree.plan import GROUP_MASTER, PASSWD_MASTER, SYSUSERS, PartInput, PlannedPart, plan_part
 from preroot.tree.pool import Pool
 from preroot.tree.scripts import unknown_scripts
+from preroot.tree.unexplained import Scan, scan
 from preroot.tree.users import NO_NAMES
 
 
@@ -60,6 +61,14 @@ def gather(locked: Locked, indexes: Sequence[PackageIndex], kernel: Kernel) -> G
     hint = "without kernel.package, the package of that release is looked for" if kernel.package else ""
     chosen = choose_kernel(kernels, version, "the packages of the lock", hint)
     return Gathered(pool, chosen, merged, locked.distribution.library_directories)
+
+
+def scan_plan(plan: Plan, locked: Locked, pool: Pool) -> Scan:
+    """Return which strings in a plan's ELF files look like names of libraries and are not explained."""
+    features = {each.name: each for group in locked.chosen.values() for each in group}
+    entries = {path: entry for part in plan.parts for path, entry in part.tree.entries.items()}
+    facts = [fact for feature in features.values() for fact in feature.content.dlopen]
+    return scan(entries, pool, locked.libraries, facts)
 
 
 class Planner:
@@ -159,6 +168,7 @@ class Planner:
             texts=texts,
             users=self.locked.lock.users,
             groups=self.locked.lock.groups,
+            libraries=self.locked.libraries,
         )
         planned = plan_part(given, self.pool)
         return structs.replace(planned, tree=self._with_plain_keymaps(planned.tree))

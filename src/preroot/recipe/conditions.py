@@ -72,6 +72,14 @@ def compare(version: str, condition: str) -> bool:
     return True
 
 
+def check_version(condition: str, where: str) -> None:
+    """Raise RecipeError for a condition on versions that is malformed; '' is fine, `where` is its place."""
+    try:
+        compare("1", condition or ">=0")
+    except ValueError as error:
+        raise RecipeError(f"{where}: {error}", "compare as in '>=256,<262'") from None
+
+
 def holds(when: When, facts: Facts, options: dict[str, Any]) -> bool:
     """Return whether all that `when` asks for is so. Raises ValueError for a malformed comparison."""
     for wish, fact in (

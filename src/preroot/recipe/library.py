@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from preroot.errors import RecipeError, nearest
-from preroot.recipe.conditions import compare, content_fields, misfit, replaceable
-from preroot.recipe.features import Feature, Option
+from preroot.recipe.conditions import check_version, content_fields, misfit, replaceable
+from preroot.recipe.features import DlopenFact, Feature, Option
 from preroot.recipe.merge import merge
 from preroot.recipe.search import SEARCH_PATH, Consulted, SearchPath, drop_ins, find, is_masked, toml_names
 from preroot.recipe.secrets import SECRET_WORDS, is_secret_key
@@ -120,14 +120,12 @@ def check_feature(name: str, feature: Feature, where: Callable[[Key], str]) -> N
         if problem:
             raise RecipeError(f"{where(at)}: the default of {dotted(at)} is {option.default!r}: it must be {problem}")
     _check_needs(feature.needs, ("needs",), where)
+    _check_facts(feature.dlopen, (), where)
     _check_generated(feature, feature, (), where)
     for number, variant in enumerate(feature.variant):
         at = ("variant", number)
         for comparison in (variant.when.systemd, variant.when.kernel):
-            try:
-                compare("1", comparison or ">=0")
-            except ValueError as error:
-                raise RecipeError(f"{where((*at, 'when'))}: {error}", "compare as in '>=256'") from None
+            check_version(comparison or "", where((*at, "when")))
         for key, value in variant.when.option.items():
             if key not in feature.options:
                 hint = nearest(key, feature.options) or f"add it as [options.{key}]"
@@ -141,6 +139,7 @@ def check_feature(name: str, feature: Feature, where: Callable[[Key], str]) -> N
                 hint = nearest(key, replaceable()) or "known: " + ", ".join(content_fields())
                 raise RecipeError(f"{where((*at, 'replaces'))}: replaces {key!r}, which is no key of a feature", hint)
         _check_needs(variant.needs, (*at, "needs"), where)
+        _check_facts(variant.dlopen, at, where)
         _check_generated(feature, variant, at, where)
 
 
@@ -160,6 +159,11 @@ def _check_needs(needs: tuple[str, ...], key: Key, where: Callable[[Key], str]) 
         kind, colon, rest = need.partition(":")
         if kind not in ("bin", "file", "cap") or not colon or not rest:
             raise RecipeError(f"{where((*key, number))}: {need!r} is no need", "write bin:NAME, file:PATH or cap:NAME")
+
+
+def _check_facts(facts: tuple[DlopenFact, ...], at: Key, where: Callable[[Key], str]) -> None:
+    for number, fact in enumerate(facts):
+        check_version(fact.version, where((*at, "dlopen", number)))
 
 
 def _check_generated(feature: Feature, content: Any, at: Key, where: Callable[[Key], str]) -> None:

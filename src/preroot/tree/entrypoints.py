@@ -3,33 +3,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 
-from preroot.errors import RecipeError
-from preroot.facts.arch import Arch
+from preroot.errors import RecipeError, nearest
 from preroot.recipe.conditions import Chosen
 from preroot.recipe.features import Take
 from preroot.recipe.schema import Recipe
-from preroot.tree.closure.model import Request
+from preroot.tree.closure.model import Request, World
+from preroot.tree.closure.plugins import catalogued, family_files, plugin_paths
 from preroot.tree.model import Reason
 from preroot.tree.pool import Pool
 
-#: Where each family of plugins lies; none of them leaves a trace in an ELF file. {name} and {triplet} are replaced.
-#: NSS: nsswitch.conf(5); PAM: pam.d(5); cryptsetup: cryptsetup(8) "external tokens"; OpenSSL: provider(7).
-PLUGIN_FAMILIES: Mapping[str, str] = {
-    "nss": "usr/lib/{triplet}/libnss_{name}.so.2",
-    "pam": "usr/lib/{triplet}/security/pam_{name}.so",
-    "cryptsetup-token": "usr/lib/{triplet}/cryptsetup/libcryptsetup-token-{name}.so",
-    "openssl": "usr/lib/{triplet}/ossl-modules/{name}.so",
-    "gconv": "usr/lib/{triplet}/gconv/{name}.so",
-}
 
-
-def feature_requests(chosen: Chosen, pool: Pool, arch: Arch, fill: Callable[[str], str]) -> list[Request]:
+def feature_requests(chosen: Chosen, pool: Pool, world: World, fill: Callable[[str], str]) -> list[Request]:
     """Return the entry points of one feature.
 
     `fill` replaces `{{option.NAME}}` and the like in paths. Raises RecipeError for a glob that matches nothing, for
-    alternatives of which none exists, and for an unknown plugin family.
+    alternatives of which none exists, for an unknown plugin family, and for a plugin that its catalogue lacks.
     """
     take = chosen.content.take
     requests = [_path_or_program(fill(each), chosen.name) for each in take.binaries]
@@ -41,13 +31,28 @@ def feature_requests(chosen: Chosen, pool: Pool, arch: Arch, fill: Callable[[str
         if found is None:
             raise RecipeError(f"feature {chosen.name} takes one of {', '.join(alternatives)}, and no package has any")
         requests.append(Request("path", found, _reason(chosen.name, found)))
-    for plugin in take.plugins:
-        family, _, name = plugin.partition(":")
-        if family not in PLUGIN_FAMILIES:
-            raise RecipeError(f"feature {chosen.name}: unknown plugin family {family!r}", ", ".join(PLUGIN_FAMILIES))
-        path = PLUGIN_FAMILIES[family].format(name=name, triplet=arch.triplet)
-        requests.append(Request("path", path, Reason("plugin", chosen.name, plugin)))
+    for plugin in map(fill, take.plugins):
+        requests += _plugin_requests(plugin, chosen.name, pool, world)
     return requests
+
+
+def _plugin_requests(plugin: str, feature: str, pool: Pool, world: World) -> list[Request]:
+    """Return what a feature asks for by `FAMILY:NAME`: the plugin, and the files that its family is found through."""
+    kind, _, name = plugin.partition(":")
+    family = world.families.get(kind)
+    if family is None:
+        known = nearest(kind, world.families) or ", ".join(world.families)
+        raise RecipeError(f"feature {feature}: unknown plugin family {kind!r}", known)
+    if family.catalogue:
+        listed = catalogued(family, pool, world)
+        if plugin not in listed:
+            places = ", ".join(family.files)
+            raise RecipeError(
+                f"feature {feature} takes the plugin {plugin}, which is not in {places}", nearest(plugin, listed)
+            )  # fmt: skip
+    paths = plugin_paths(family, name, pool, world)
+    files = family_files(family, pool, world) if paths else []
+    return [Request("path", path, Reason("plugin", feature, plugin)) for path in (*paths, *files)]
 
 
 def _reason(feature: str, detail: str) -> Reason:

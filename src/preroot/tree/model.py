@@ -20,12 +20,13 @@ EntryType = Literal["file", "directory", "symlink", "node"]
 #: needed             NEEDED of an ELF file; asker is its path
 #: interpreter        PT_INTERP or #!; asker is the path
 #: dlopen             dlopen note or fact; asker is the path
-#: plugin             plugin family; asker is the feature
+#: plugin             plugin that a feature names; asker is the feature
+#: configuration      a configuration of plugins names it; asker is its path
 #: exec, environment  Exec*= or EnvironmentFile= of a unit; asker is the unit's path
 #: unit               hard dependency, or a soft one that a feature asks for; asker is the unit's path
 #: generator          what a generator may write; asker is its path
 #: udev               a rules file refers to it; asker is its path
-#: include            a keymap includes it; asker is its path
+#: include            a keymap or configuration includes it; asker is its path
 #: symlink            the target of a link; asker is its path
 #: parent             a directory above; asker is the path below
 #: module             depends; softdep, weakdep; asker is the module's path
@@ -33,8 +34,9 @@ EntryType = Literal["file", "directory", "symlink", "node"]
 #: merged-usr         one of the links of a merged /usr
 #: generated          written by preroot from what is in the tree (modules.dep, passwd)
 ReasonKind = Literal[
-    "feature", "recipe", "needed", "interpreter", "dlopen", "plugin", "exec", "environment", "unit", "generator",
-    "udev", "include", "symlink", "parent", "module", "softdep", "weakdep", "firmware", "merged-usr", "generated",
+    "feature", "recipe", "needed", "interpreter", "dlopen", "plugin", "configuration", "exec", "environment", "unit",
+    "generator", "udev", "include", "symlink", "parent", "module", "softdep", "weakdep", "firmware",
+    "merged-usr", "generated",
 ]  # fmt: skip
 
 

@@ -10,6 +10,7 @@ from msgspec import Struct
 from preroot.errors import BuildError
 from preroot.facts.arch import Arch
 from preroot.recipe.conditions import Chosen
+from preroot.recipe.libraries import NO_LIBRARIES, Libraries
 from preroot.recipe.schema import Exception_, Flavour, Group, Recipe, User
 from preroot.recipe.template import render, template_values
 from preroot.tree.build import build_tree
@@ -72,6 +73,8 @@ class PartInput(Struct, frozen=True):
     #: numbers from the lock
     users: dict[str, int]
     groups: dict[str, int]
+    #: what is loaded without NEEDED
+    libraries: Libraries = NO_LIBRARIES
 
 
 class PlannedPart(Struct, frozen=True):
@@ -91,7 +94,7 @@ def plan_part(given: PartInput, packages: Pool) -> PlannedPart:
     world = _world(given, pool)
     requests: list[Request] = []
     for chosen in given.chosen:
-        requests += feature_requests(chosen, pool, given.arch, _fill(given, chosen))
+        requests += feature_requests(chosen, pool, world, _fill(given, chosen))
     if given.is_default:
         requests += recipe_requests(given.recipe, pool)
     requests += _declared_requests(declarations)
@@ -164,7 +167,8 @@ def _world(given: PartInput, pool: Pool) -> World:
         library_directories=given.library_directories,
         wanted=frozenset(wanted),
         dlopen_features=frozenset(name for content in contents for name in content.take.dlopen),
-        dlopen=tuple(fact for content in contents for fact in content.dlopen),
+        dlopen=(*given.libraries.dlopen, *(fact for content in contents for fact in content.dlopen)),
+        families=given.libraries.families,
         refers=tuple(fact for content in contents for fact in content.refers),
         exceptions=tuple(exception for exception, _ in _exceptions(given)),
         exclude=tuple(pool.canonical(pattern) for pattern in given.recipe.exclude),

@@ -60,11 +60,15 @@ def elf_requests(path: str, elf: Elf, where: Searched, world: World) -> list[Req
         name = _expand(soname, posixpath.dirname("/" + path), world)
         requests.append(Request("library", name, reason, search=where.search, inherited=where.inherited))
     if elf.interpreter:
-        requests += [_note_request(path, note, where, world) for note in elf.dlopen if note.sonames]
+        requests += [
+            _note_request(path, note, f"{note.feature} ({note.priority})", where, world)
+            for note in elf.dlopen
+            if note.sonames
+        ]
     return requests
 
 
-def _note_request(path: str, note: DlopenNote, where: Searched, world: World) -> Request:
+def _note_request(path: str, note: DlopenNote, detail: str, where: Searched, world: World) -> Request:
     """Return the request of one note. What is required can't be refused; what one feature takes, another's refusal
     doesn't undo."""
     insisted = note.feature in world.dlopen_features
@@ -72,19 +76,25 @@ def _note_request(path: str, note: DlopenNote, where: Searched, world: World) ->
     taken = insisted or (note.priority != "suggested" and not refused)
     first, *others = note.sonames
     return Request(
-        "library", first, Reason("dlopen", path, f"{note.feature} ({note.priority})"), taken,
+        "library", first, Reason("dlopen", path, detail), taken,
         unwanted="" if taken else "a feature refuses it" if refused else "only suggested, and no feature asks for it",
         insisted=insisted, search=where.search, inherited=where.inherited, alternatives=tuple(others),
     )  # fmt: skip
 
 
-def fact_request(path: str, fact: DlopenFact, where: Searched) -> Request:
-    """Return the request for a library of which a feature knows that the file at `path` loads it."""
-    first, *others = fact.sonames
-    return Request(
-        "library", first, Reason("dlopen", path, fact.evidence), not fact.optional,
-        search=where.search, inherited=where.inherited, alternatives=tuple(others),
-    )  # fmt: skip
+def fact_requests(path: str, fact: DlopenFact, where: Searched, world: World) -> list[Request]:
+    """Return the requests for the libraries of which it is known that the file at `path` loads them."""
+    libraries = (fact.sonames, *((each,) for each in fact.also))
+    if fact.feature:
+        notes = [DlopenNote(fact.feature, "", fact.priority, sonames) for sonames in libraries]
+        return [_note_request(path, note, fact.evidence, where, world) for note in notes]
+    return [
+        Request(
+            "library", first, Reason("dlopen", path, fact.evidence), not fact.optional,
+            search=where.search, inherited=where.inherited, alternatives=tuple(others),
+        )
+        for first, *others in libraries
+    ]  # fmt: skip
 
 
 def _expand(text: str, origin: str, world: World) -> str:

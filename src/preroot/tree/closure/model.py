@@ -9,6 +9,7 @@ from msgspec import Struct
 
 from preroot.facts.arch import Arch
 from preroot.recipe.features import DlopenFact, Refers
+from preroot.recipe.libraries import Family
 from preroot.recipe.schema import Exception_
 from preroot.tree.model import LeftOut, Reason
 
@@ -49,7 +50,10 @@ class World(Struct, frozen=True):
     wanted: frozenset[str] = frozenset()
     #: dlopen features taken although their notes only suggest them, and with ! those refused
     dlopen_features: frozenset[str] = frozenset()
+    #: facts about libraries, of libraries/ and of the features
     dlopen: tuple[DlopenFact, ...] = ()
+    #: families of plugins, by name
+    families: dict[str, Family] = {}
     refers: tuple[Refers, ...] = ()
     exceptions: tuple[Exception_, ...] = ()
     #: globs of the recipe, canonical (`*` crosses slashes)

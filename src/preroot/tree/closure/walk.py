@@ -7,11 +7,12 @@ from collections import deque
 from collections.abc import Iterable
 from fnmatch import fnmatchcase
 
-from preroot.packages.model import Elf, Keymap, Learnt, Script, Tmpfiles, UdevRules, Unit
+from preroot.packages.model import Elf, Keymap, Learnt, PluginConfiguration, Script, Tmpfiles, UdevRules, Unit
 from preroot.recipe.schema import Exception_
-from preroot.tree.closure.elf import elf_requests, fact_request, find_library, searched_by
+from preroot.tree.closure.elf import elf_requests, fact_requests, find_library, searched_by
 from preroot.tree.closure.keymap import keymap_requests
 from preroot.tree.closure.model import Closure, Missing, Request, World
+from preroot.tree.closure.plugins import Facts, Uses, configuration_requests, use_requests
 from preroot.tree.closure.udev import script_requests, udev_requests
 from preroot.tree.closure.units import (
     UNIT_DIRECTORIES,
@@ -66,6 +67,8 @@ class _Walk:
         #: drop-ins that were taken for themselves; those of units that no package has (sysroot.mount) stay here
         self.loose: list[str] = []
         self.merged: set[str] = set()
+        self.facts = Facts(world.dlopen, pool)
+        self.uses = Uses(world.families, pool)
 
     def run(self) -> None:
         """Answer all requests, and those that the answers bring."""
@@ -86,7 +89,10 @@ class _Walk:
         for directory, paths in by_directory.items():
             name = directory.rpartition("/")[2].removesuffix(".d")
             self.todo.extend(unit_requests(name, settings_in_force(self._fragments(paths))))
-        return bool(ready or loose)
+        used = self.uses.fulfilled(list(self.paths))
+        for family, use, asker in used:
+            self.todo.extend(use_requests(self.world.families[family], use, asker, self.pool, self.world))
+        return bool(ready or loose or used)
 
     def answer(self, request: Request) -> None:
         """Resolve one request, and ask for what the answer needs in turn."""
@@ -219,8 +225,8 @@ class _Walk:
                     late.append(request)
                 else:
                     self._load_library(request, have, queue)
-            facts = (fact for fact in self.world.dlopen if fnmatchcase(path, fact.asker.lstrip("/")))
-            late.extend(fact_request(path, fact, where) for fact in facts)
+            for fact in self.facts.of(path, learnt):
+                late.extend(fact_requests(path, fact, where, self.world))
 
     def _load_library(self, request: Request, have: dict[str, str], queue: deque[tuple[str, tuple[str, ...]]]) -> None:
         """Answer a program's or library's request for a library; `have` is what the process has loaded by soname."""
@@ -263,6 +269,8 @@ class _Walk:
             self.todo.extend(Request("group", name, Reason("generator", path, name)) for name in learnt.groups)
         elif isinstance(learnt, Keymap):
             self.todo.extend(keymap_requests(path, learnt, self.pool))
+        elif isinstance(learnt, PluginConfiguration):
+            self.todo.extend(configuration_requests(path, learnt, self.pool, self.world))
 
     def _refer(self, path: str) -> None:
         """Ask for what features know that the file (or link) at `path` refers to."""
