@@ -81,8 +81,11 @@ def test_the_same_again_wherever_it_is_made(preroot: Command, image: Path, tmp_p
         assert b"planted" not in again.read_bytes() and b"etc/key" not in again.read_bytes()
     dated = preroot("sbom", image, "--lock", lock, env={"SOURCE_DATE_EPOCH": "86400"})
     assert json.loads(dated.stdout)["creationInfo"]["created"] == "1970-01-02T00:00:00Z"
-    # verify knows the files beside the image, and a build that they are gone
+    # verify knows the files beside the image, and a build when one is gone
     assert preroot("verify", image).returncode == 0
+    (image.parent / "server.spdx.json").unlink()
+    command = ("build", tmp_path / "server.toml", "--output", tmp_path / "out", "--sbom", "spdx", "--sbom", "cyclonedx")
+    assert preroot(*command).returncode == 0 and (image.parent / "server.spdx.json").exists()
     (image.parent / "server.cdx.json").write_text("{}")
     assert "the cyclonedx" in preroot("verify", image).stdout
 

@@ -23,10 +23,10 @@ License: LGPL-2.1+
 Files: a
 Copyright: 2001 Somebody
 License: GPL-2 or BSD-3-clause, and public-domain
-# a comment
 
 Files: b
 License: Own
+# a comment, which ends nothing
  Do as you please.
  .
   But not on Sundays.
@@ -97,7 +97,15 @@ def test_every_identifier_is_one_of_spdx() -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "This package was debianized by somebody.\n", "Format: x\n", "\n\n", "Format: x\n\nFiles: *\n"]
+    "text",
+    [
+        "",
+        "This package was debianized by somebody.\n",
+        "Format: x\n",
+        "\n\n",
+        "Files: *\nLicense: GPL-2\n",
+        "Format: x\n\nFiles: *\n",
+    ],
 )
 def test_what_says_nothing(text: str) -> None:
     assert read_licence(text) == UNKNOWN

@@ -48,7 +48,8 @@ SECRET = Entry("etc/key", "file", 0o400, 0, 0, "recipe", (), content=BytesConten
 def entries(*more: Entry) -> Tree:
     owned = [structs.replace(file(path, path.encode()), owner=owner, changes=changes)
              for path, (owner, changes) in OWNED.items()]  # fmt: skip
-    return tree(*owned, other("dev/null", "node", device=("c", 1, 3)), other("bin", "symlink", target="usr/bin"), *more)
+    return tree(*owned, other("dev/null", "node", device=("c", 1, 3)), other("bin", "symlink", target="usr/bin"),
+                structs.replace(other("srv", "directory"), owner="not-in-the-image=1"), *more)  # fmt: skip
 
 
 @pytest.fixture

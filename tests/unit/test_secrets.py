@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from preroot.boot.machine import join_initrds
-from preroot.engine.secrets import open_sources
+from preroot.engine.secrets import open_options, open_sources
 from preroot.errors import RecipeError
 from preroot.inspect.diff import ImagePath, diff
 from preroot.recipe.conditions import Chosen
@@ -153,6 +153,11 @@ def test_a_source_that_everybody_can_read_is_warned_of() -> None:
     secrets = (Secret("etc/a", "/run/a"), Secret("etc/b", "/run/b"))
     (warning,) = open_sources(secrets, {"/run/a": 0o644, "/run/b": 0o640})
     assert "etc/a" in warning and "/run/a (mode 0644" in warning
+
+
+def test_an_option_with_a_secret_is_warned_of_by_its_name() -> None:
+    (warning,) = open_options(("ro", f"rd.iscsi.password={PLANTED}", "root=/dev/vda", "password"))
+    assert warning.startswith("rd.iscsi.password on the kernel's command line") and PLANTED not in warning
 
 
 def test_joined_initrds_are_for_their_owner_alone(tmp_path: Path) -> None:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""What is said of secrets once a plan is made: that they must not be signed along, and that their sources are open."""
+"""What is said of secrets once a plan is made: that they must not be signed along, and where they are open to all."""
 
 from __future__ import annotations
 
@@ -13,25 +13,36 @@ from preroot.errors import RecipeError
 from preroot.image.digest import is_secret
 from preroot.recipe.load import LoadedRecipe
 from preroot.recipe.schema import Secret
+from preroot.recipe.secrets import is_secret_key
 from preroot.tree.model import Plan
 
 
 def with_checked_secrets(plan: Plan, loaded: LoadedRecipe) -> Plan:
-    """Return the plan with warnings about its secrets' sources.
+    """Return the plan with warnings about secrets that are none.
 
     Raises RecipeError where the image is meant to be signed, has secrets inside, and the recipe does not force that.
     """
-    signing = loaded.recipe.signing
-    if not plan.secret:
-        return plan
-    if signing.intended and not signing.allow_secrets:
+    recipe, signing = loaded.recipe, loaded.recipe.signing
+    if plan.secret and signing.intended and not signing.allow_secrets:
         raise RecipeError(
             f"{loaded.where(('signing', 'intended'))}: the image is meant to be signed, and has secrets inside: "
             + ", ".join(secret_paths(plan)),
             "pass them beside the image, as systemd credentials; --allow-secrets forces it",
         )
-    modes = {each.source: _mode(Path(each.source)) for each in loaded.recipe.secret}
-    return structs.replace(plan, warnings=(*plan.warnings, *open_sources(loaded.recipe.secret, modes)))
+    modes = {each.source: _mode(Path(each.source)) for each in recipe.secret}
+    found = (*open_sources(recipe.secret, modes), *open_options(recipe.cmdline))
+    return structs.replace(plan, warnings=(*plan.warnings, *found)) if found else plan
+
+
+def open_options(cmdline: Iterable[str]) -> tuple[str, ...]:
+    """Return a warning for each option of the kernel's command line that has a secret in it."""
+    names = dict.fromkeys(word.partition("=")[0] for word in cmdline if "=" in word)
+    return tuple(
+        f"{name} on the kernel's command line is no secret: it is in the manifest, and everybody on the booted system "
+        "can read /proc/cmdline"
+        for name in names
+        if is_secret_key(name)
+    )
 
 
 def secret_paths(plan: Plan) -> tuple[str, ...]:
