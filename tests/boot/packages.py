@@ -107,6 +107,7 @@ class KernelFiles:
     """An unpacked kernel package."""
 
     def __init__(self, root: Path) -> None:
+        self.root = root
         self.image = next((root / "boot").glob("vmlinuz-*"))
         self.modules = next(path for path in root.glob("**/lib/modules/*") if path.is_dir())
 

@@ -115,3 +115,12 @@ def test_the_page_names_everything_that_is_public() -> None:
     assert [name for name in engine.__all__ if f"`{name}`" not in page] == []
     methods = [name for name, value in vars(engine.Engine).items() if callable(value) and not name.startswith("_")]
     assert [name for name in methods if f"`{name}(" not in page] == []
+
+
+def test_the_page_on_other_builders_shows_the_script() -> None:
+    page = (ROOT / "docs/integration.md").read_text()
+    (block,) = re.findall(r"^```sh\n(.*?)^```$", page, re.S | re.M)
+    assert block in (EXAMPLES / "mkosi/mkosi.finalize").read_text()
+    settings = (EXAMPLES / "mkosi/mkosi.conf").read_text().splitlines()
+    named = [word for word in re.findall(r"`([A-Z]\w+=\w+)`", page) if not word.startswith("Initrds")]
+    assert len(named) == 3 and set(named) <= set(settings)
