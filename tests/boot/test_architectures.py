@@ -20,7 +20,7 @@ BUSES = (
     'part.base.features=["busybox", "ext4", "virtio", "nvme", "sata", "usb", "scsi", "mmc"]',
     "kernel.modules=generic",
 )
-#: Bookworm's archives of security fixes have s390x no longer, and the others only now and then.
+#: of the main archive alone, which changes with a point release only
 BOOKWORM = ('distribution.suites=["bookworm"]',)
 MATRIX = pytest.mark.matrix
 

@@ -36,12 +36,18 @@ CASES = [
     pytest.param(("bookworm", "amd64", ()), id="bookworm"),
     pytest.param(("trixie", "arm64", ()), id="trixie-arm64"),
     pytest.param(("trixie", "amd64", BUSYBOX), id="busybox"),
+    pytest.param(("forky", "armhf", BUSYBOX), id="busybox-armhf"),  # 32 bits
+    pytest.param(("forky", "s390x", BUSYBOX), id="busybox-s390x"),  # big endian
+    *(pytest.param(("forky", each, ()), id=f"forky-{each}", marks=pytest.mark.matrix)
+      for each in ("amd64", "arm64", "armhf", "ppc64el", "riscv64", "s390x")),
+    *(pytest.param(("forky", each, BUSYBOX), id=f"busybox-{each}", marks=pytest.mark.matrix)
+      for each in ("ppc64el", "riscv64")),
     pytest.param(("sid", "amd64", ()), id="sid", marks=pytest.mark.matrix),
     pytest.param(("bookworm", "arm64", ()), id="bookworm-arm64", marks=pytest.mark.matrix),
     pytest.param(("sid", "arm64", ()), id="sid-arm64", marks=pytest.mark.matrix),
     pytest.param(("bookworm", "amd64", BUSYBOX), id="busybox-bookworm", marks=pytest.mark.matrix),
     pytest.param(("sid", "arm64", BUSYBOX), id="busybox-sid-arm64", marks=pytest.mark.matrix),
-]
+]  # fmt: skip
 
 
 class Image:

@@ -41,7 +41,7 @@ other = "b"
 cap = []
 [release.two]
 aliases = ["latest"]
-suites = ["{release}"]
+suites = ["{release}", "elsewhere {release}-fixes [amd64]"]
 [capabilities]
 cap = ["p", "q"]
 limited = ["p [arm64 s390x]", "q"]
@@ -67,6 +67,7 @@ def test_releases_and_architectures(small: SearchPath) -> None:
     assert (one.name, one.release, one.number, one.arch, one.kernel) == ("small", "one", "1", "amd64", "linux")
     assert one.suites == ("one", "../sec one-sec")
     assert one.merged == {"bin": "usr/bin", "lib64": "usr/lib64"}
+    assert load_distribution("small", "two", "amd64", small).suites == ("two", "elsewhere two-fixes")
     two = load_distribution("small", "latest", "arm64", small)
     assert (two.release, two.suites, two.kernel, two.merged) == ("two", ("two",), "linux-arm", {"bin": "usr/bin"})
 

@@ -44,7 +44,10 @@ class Release(Packages, frozen=True):
     number: str = ""
     aliases: tuple[str, ...] = ()
     architectures: Annotated[tuple[str, ...], Meta(description="empty: all")] = ()
-    suites: Annotated[tuple[str, ...], Meta(description="empty: the common ones")] = ()
+    suites: Annotated[
+        tuple[str, ...],
+        Meta(description="empty: the common ones; one can be limited to architectures: `{release}-security [amd64]`"),
+    ] = ()  # fmt: skip
     components: Annotated[dict[str, str], Meta(description="over the common ones")] = {}
 
 
@@ -160,7 +163,7 @@ def _resolve(
         release=names[0],
         number=release.number,
         arch=arch,
-        suites=tuple(suite.replace("{release}", names[0]) for suite in suites),
+        suites=tuple(here.replace("{release}", names[0]) for here in (_on(suite, arch) for suite in suites) if here),
         keyrings=loaded.keyrings,
         kernel=at.kernel,
         kernel_release=at.kernel_release or loaded.kernel_release,
@@ -274,7 +277,7 @@ def _packages_for(need: str, info: DistributionInfo) -> tuple[str, ...]:
 
 
 def _on(package: str, arch: str) -> str:
-    """Return the name in `package`, or '' if it is limited to other architectures than `arch`."""
+    """Return the name in `package` (or suite), or '' if it is limited to other architectures than `arch`."""
     name, _, limit = package.partition(" [")
     return name if not limit or arch in limit.rstrip("]").split() else ""
 
