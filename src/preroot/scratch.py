@@ -27,7 +27,7 @@ def scratch(kind: str) -> Iterator[Path]:
     import tempfile
 
     try:
-        base = tempfile.gettempdir()
+        base = temporary_directory()
         sweep(base)
         while True:
             path = tempfile.mkdtemp(prefix=f"{_PREFIX}{kind}-", dir=base)
@@ -49,6 +49,17 @@ def scratch(kind: str) -> Iterator[Path]:
     finally:
         shutil.rmtree(path, ignore_errors=True)
         os.close(lock)
+
+
+def temporary_directory() -> str:
+    """Return the directory for temporary ones: $TMPDIR, else /tmp, or /var/tmp where that can't be written.
+
+    Python's own tempfile.gettempdir would write a file there to try it, which kill -9 leaves behind.
+    """
+    named = os.environ.get("TMPDIR", "")
+    if named:
+        return os.path.abspath(named)  # noqa: PTH100
+    return "/tmp" if os.access("/tmp", os.W_OK | os.X_OK) else "/var/tmp"
 
 
 def sweep(base: str) -> int:

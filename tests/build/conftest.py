@@ -11,8 +11,10 @@ import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+import msgspec
 import pytest
 from fixture_types import Command, LockMaker
+from small_world import SETS, World, make_world
 
 from preroot.engine import Engine, Overrides, Workspace
 
@@ -63,3 +65,20 @@ def preroot(workspace: Workspace) -> Command:
         return subprocess.run(argv, env=environment, capture_output=True, text=True, check=False, **options)  # type: ignore[call-overload,no-any-return]
 
     return run
+
+
+@pytest.fixture(scope="session")
+def small_world(
+    engine: Engine, debian_lock: LockMaker, tmp_path_factory: pytest.TempPathFactory, worker_id: str
+) -> World:
+    """Return the small Debian, made once a run whichever worker needs it first."""
+    base = tmp_path_factory.getbasetemp()
+    top = (base if worker_id == "master" else base.parent) / "small-world"
+    top.mkdir(exist_ok=True)
+    with (top / "alone").open("w") as alone:
+        fcntl.flock(alone, fcntl.LOCK_EX)
+        done = top / "world.json"
+        if not done.exists():
+            lock = debian_lock("trixie", "amd64", *SETS)
+            done.write_bytes(msgspec.json.encode(make_world(top, engine, lock)))
+        return msgspec.json.decode(done.read_bytes(), type=World)

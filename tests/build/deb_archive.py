@@ -58,8 +58,10 @@ class DebArchive:
     def mirror(self) -> str:
         return f"file:{self.root}"
 
-    def add(self, name: str, version: str = "1.0", arch: str = "amd64", **fields: str) -> Path:
-        """Build a package (fields: Depends="…", Pre_Depends="…"); return its path."""
+    def add(
+        self, name: str, version: str = "1.0", arch: str = "amd64", *, content: Path | None = None, **fields: str
+    ) -> Path:  # fmt: skip
+        """Build a package (fields: Depends="…", Pre_Depends="…") of the files below `content`; return its path."""
         control = {
             "Package": name, "Version": version, "Architecture": arch, "Maintainer": "Nobody <nobody@example.org>",
             **{key.replace("_", "-"): value for key, value in fields.items()}, "Description": "test",
@@ -70,6 +72,8 @@ class DebArchive:
             (Path(tree) / "DEBIAN").mkdir(mode=0o755)
             text = "".join(f"{key}: {value}\n" for key, value in control.items())
             (Path(tree) / "DEBIAN/control").write_text(text)
+            if content is not None:
+                shutil.copytree(content, tree, symlinks=True, dirs_exist_ok=True)
             document = Path(tree) / "usr/share/doc" / name / "README"
             document.parent.mkdir(parents=True)
             document.write_text(f"{name} {version} {arch}\n" * 100)

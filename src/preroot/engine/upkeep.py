@@ -6,7 +6,6 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
-import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,7 +13,7 @@ from pathlib import Path
 from preroot.engine.workspace import Workspace
 from preroot.packages.store import GcResult, Store
 from preroot.packages.store_upkeep import BUSY_SECONDS
-from preroot.scratch import sweep
+from preroot.scratch import sweep, temporary_directory
 
 
 def clean(workspace: Workspace, store: Store, older_than: float) -> GcResult:
@@ -26,7 +25,8 @@ def clean(workspace: Workspace, store: Store, older_than: float) -> GcResult:
     """
     with store.presence.cleaning() as alone:
         result = _clean(workspace, store, older_than, alone=alone)
-    sweep(tempfile.gettempdir())
+    with contextlib.suppress(OSError):
+        sweep(temporary_directory())
     return result
 
 
