@@ -78,7 +78,7 @@ def main() -> None:
 
     killer = Killer(number, delay)
     for module in (preroot.staging, preroot.image.write):
-        module.write_all = killer.wrapped(preroot.staging.write_all)
+        vars(module)["write_all"] = killer.wrapped(vars(module)["write_all"])
     os.fsync = killer.wrapped(os.fsync)
     sys.addaudithook(killer.see)
     try:
