@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import lzma
 import os
+import shutil
 from pathlib import Path
 
 #: directories of a cloud kernel that most of its modules are in, and none that a small image has
@@ -26,11 +27,8 @@ def boot_file(root: Path, name: str) -> Path:
     return root / "boot" / f"{name}-{release(root)}"
 
 
-def link_modules(root: Path, target: Path) -> None:
-    """Put most of the package's modules, and its lists, at `target`.
-
-    They are links to the same files: these must not be written to.
-    """
+def copy_modules(root: Path, target: Path) -> None:
+    """Put most of the package's modules, and its lists, at `target`."""
     source = _tree(root)
     for directory, below, names in os.walk(source):
         if Path(directory) == source / "kernel":
@@ -38,10 +36,7 @@ def link_modules(root: Path, target: Path) -> None:
         place = target / os.path.relpath(directory, source)
         place.mkdir(parents=True, exist_ok=True)
         for name in names:
-            try:
-                os.link(Path(directory) / name, place / name)
-            except OSError:  # another file system
-                (place / name).write_bytes((Path(directory) / name).read_bytes())
+            shutil.copyfile(Path(directory) / name, place / name)
 
 
 def made(root: Path, target: Path) -> Path:
@@ -51,9 +46,9 @@ def made(root: Path, target: Path) -> Path:
     version, some modules not compressed. Returns `target`.
     """
     modules = target / "lib/modules" / release(root)
-    link_modules(root, modules)
-    os.link(boot_file(root, "vmlinuz"), target / "vmlinuz")
-    os.link(boot_file(root, "config"), target / "config")
+    copy_modules(root, modules)
+    shutil.copyfile(boot_file(root, "vmlinuz"), target / "vmlinuz")
+    shutil.copyfile(boot_file(root, "config"), target / "config")
     (target / "vmlinuz.old").write_bytes(b"the kernel before")
     for name in ("build", "source"):
         (modules / name).symlink_to("/nowhere/linux")
@@ -67,11 +62,11 @@ def made(root: Path, target: Path) -> Path:
 
 def staged(root: Path, target: Path) -> Path:
     """Lay it out as a root file system has it: boot/vmlinuz-VERSION, lib a link to usr/lib, modules below that."""
-    link_modules(root, target / "usr/lib/modules" / release(root))
+    copy_modules(root, target / "usr/lib/modules" / release(root))
     (target / "lib").symlink_to("usr/lib")
     (target / "boot").mkdir()
     for name in ("vmlinuz", "config"):
-        os.link(boot_file(root, name), target / "boot" / f"{name}-{release(root)}")
+        shutil.copyfile(boot_file(root, name), target / "boot" / f"{name}-{release(root)}")
     (target / "vmlinuz").symlink_to(f"boot/vmlinuz-{release(root)}")
     (target / "vmlinuz.old").symlink_to("boot/vmlinuz-1.0")
     return target
@@ -80,9 +75,9 @@ def staged(root: Path, target: Path) -> Path:
 def all_in_modules(root: Path, target: Path) -> Path:
     """Lay it out as Fedora does: image and configuration in the modules directory."""
     modules = target / "lib/modules" / release(root)
-    link_modules(root, modules)
+    copy_modules(root, modules)
     for name in ("vmlinuz", "config"):
-        os.link(boot_file(root, name), modules / name)
+        shutil.copyfile(boot_file(root, name), modules / name)
     return target
 
 

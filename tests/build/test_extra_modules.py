@@ -88,10 +88,9 @@ def test_a_kernel_that_wants_signatures_always(engine: Engine, recipe: Path) -> 
     root, directory = unpacked_kernel(), recipe.parent
     kernel = shapes.made(root, directory / "kernel")
     config = (kernel / "config").read_text()
-    (kernel / "config").unlink()
     (kernel / "config").write_text(config.replace("# CONFIG_MODULE_SIG_FORCE is not set", "CONFIG_MODULE_SIG_FORCE=y"))
     scsi = kernel / "lib/modules" / release() / "kernel/drivers/scsi/virtio_scsi.ko.xz"
-    scsi.unlink()  # it is a link to the package's
+    scsi.unlink()
     scsi.with_suffix("").write_bytes(shapes.out_of_tree(shapes.module(root, "virtio_scsi")))
     text = recipe.read_text().replace('extra-modules = ["mods"]', 'directory = "kernel"')
     recipe.write_text(text)

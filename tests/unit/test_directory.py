@@ -6,7 +6,9 @@ from __future__ import annotations
 import lzma
 import os
 import shutil
+from collections.abc import Callable
 from pathlib import Path
+from typing import BinaryIO
 
 import pytest
 from module_samples import VERMAGIC, modinfo, module
@@ -21,6 +23,7 @@ from preroot.packages.store import Store
 from preroot.progress import Silent
 from preroot.recipe.load import load_recipe
 from preroot.recipe.search import BUILT_IN, SearchPath
+from preroot.unchanged import stamp
 
 
 @pytest.fixture
@@ -53,7 +56,7 @@ def test_a_walk_looks_where_it_is_told(tree: Path) -> None:
     assert [(each.path, each.kind) for each in found] == [
         ("a/b/data", "file"), ("a/link", "symlink"), ("a/out", "symlink"),
     ]  # fmt: skip
-    assert directories == [tree, tree / "a", tree / "a/b"]
+    assert directories == {path: stamp(path) for path in (tree, tree / "a", tree / "a/b")}
 
 
 def test_a_directory_becomes_a_package(tree: Path, tmp_path: Path) -> None:
@@ -264,3 +267,22 @@ def test_extra_modules_that_can_not_be_taken(extra: Path, tmp_path: Path) -> Non
         refused(r"no kernel module in .*/empty", "empty")
         (extra / "out.ko").symlink_to("/etc/passwd")
         refused(r"out\.ko is a link to /etc/passwd", "more")
+
+
+def test_what_is_looked_at_is_stamped_before_it_is_read(
+    extra: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else a change in between would never be noticed (preroot.unchanged)."""
+    real = Store.adopt
+
+    def late(store: Store, write: Callable[[BinaryIO], PackageIndex]) -> PackageIndex:
+        (extra / "new.ko").touch()
+        os.utime(extra / "one.ko")
+        return real(store, write)
+
+    before = {path: stamp(path) for path in (extra, extra / "one.ko")}
+    monkeypatch.setattr(Store, "adopt", late)
+    with Store(tmp_path / "store") as store:
+        found = read_extra(tmp_path, store, "more").paths
+    assert {path: found[path] for path in before} == before
+    assert all(stamp(path) != each for path, each in before.items()), "they did change"

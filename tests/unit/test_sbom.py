@@ -12,13 +12,14 @@ import pytest
 from image_samples import LOCK, file, other, part, plan, tree
 from msgspec import structs
 
-from preroot.engine.sbom import created, render
+from preroot.engine.sbom import created, find_lock_of, render
 from preroot.errors import BuildError, RecipeError
 from preroot.image.content import ContentReader
 from preroot.image.manifest import Manifest, make_manifest
 from preroot.image.sbom import Component, PackageFacts, Sbom, make_sbom, verification_code
 from preroot.image.write import write_image
 from preroot.packages.copyright import Licence, LicenceText
+from preroot.packages.lock import write_lock
 from preroot.packages.model import LocalPackage, Lock, Package
 from preroot.tree.model import BytesContent, Entry, KernelPlan, Tree
 
@@ -235,6 +236,19 @@ def test_what_is_from_a_directory_has_a_digest_and_no_place(tmp_path: Path) -> N
     from packageurl import PackageURL
 
     assert PackageURL.from_string(kernel.purl).qualifiers == {"checksum": f"sha256:{'5' * 64}"}
+
+
+def test_a_lock_is_found_by_what_it_has_from_directories_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that --locked has used is not completed, so its digest is not the manifest's."""
+    monkeypatch.chdir(tmp_path)
+    own = lock(local=(LocalPackage("linux-image", "6.1-1", "5" * 64, ("linux",)),))
+    own = structs.replace(own, packages=tuple(each for each in PACKAGES if each.name != "linux-image"))
+    made = built(tmp_path, of=structs.replace(own, tools={"more": "1"}))
+    write_lock(tmp_path / "x.lock", structs.replace(own, local=()))
+    with pytest.raises(BuildError, match="there is no lock of"):
+        find_lock_of(tmp_path / "x.initrd", made, None)
+    write_lock(tmp_path / "x.lock", own)
+    assert find_lock_of(tmp_path / "x.initrd", made, None).local == own.local
 
 
 def test_the_lock_of_another_image_is_refused(manifest: Manifest) -> None:

@@ -20,6 +20,7 @@ from preroot.packages.model import LocalPackage, Package, PackageIndex
 from preroot.packages.store import Store
 from preroot.progress import Reporter
 from preroot.recipe.load import LoadedRecipe
+from preroot.unchanged import Stamp, stamp
 
 if TYPE_CHECKING:
     from preroot.packages.directory import Found
@@ -36,8 +37,8 @@ class Local(Struct, frozen=True):
     #: as the lock pins them
     pins: tuple[LocalPackage, ...] = ()
     packages: tuple[tuple[Package, PackageIndex], ...] = ()
-    #: directories and files that were looked at
-    paths: tuple[Path, ...] = ()
+    #: directories and files that were looked at, with their stamps from before they were read
+    paths: dict[Path, Stamp] = {}
 
 
 NOTHING_LOCAL = Local()
@@ -55,7 +56,7 @@ def read_local(loaded: LoadedRecipe, store: Store, reporter: Reporter) -> Local:
     return Local(
         tuple(pin for each in found for pin in each.pins),
         tuple(package for each in found for package in each.packages),
-        tuple(path for each in found for path in each.paths),
+        {path: seen for each in found for path, seen in each.paths.items()},
     )
 
 
@@ -73,13 +74,14 @@ def _read_kernel(loaded: LoadedRecipe, store: Store, reporter: Reporter) -> Loca
     found, directories = walk(root, enter, wanted)
     name = spelling(root, loaded)
     deciding = f"{KERNEL}\0{recipe.kernel.version}\0{recipe.kernel.monolithic}\0{recipe.distribution.arch}\0{name}"
+    paths = directories | {root / each.path: stamp(root / each.path) for each in found}
     ends, outside = _followed(root, found)
     package, index = _once(
         _key(deciding, root, ends, outside), ends, lambda: _ingest_kernel(loaded, root, ends, outside, store),
         store=store, reporter=reporter, step=f"reading the kernel in {name}",
     )  # fmt: skip
     pin = LocalPackage(package.name, package.version, package.sha256, (name,))
-    return Local((pin,), ((package, index),), (*directories, *(root / each.path for each in found)))
+    return Local((pin,), ((package, index),), paths)
 
 
 def _ingest_kernel(
@@ -166,10 +168,11 @@ def _read_extra(loaded: LoadedRecipe, store: Store, reporter: Reporter) -> Local
     from preroot.packages.learn.modinfo import MODULE_SUFFIXES, is_module
 
     found: dict[str, Found] = {}
-    directories: list[Path] = []
+    paths: dict[Path, Stamp] = {}
     given = [loaded.base / each for each in loaded.recipe.kernel.extra_modules]
     suffixes = ", ".join(MODULE_SUFFIXES)
     for path in given:
+        paths[path] = stamp(path)
         if not path.is_dir():
             if not is_module(path.name):
                 raise BuildError(f"{path} is not named like a kernel module", f"their names end in {suffixes}")
@@ -181,7 +184,7 @@ def _read_extra(loaded: LoadedRecipe, store: Store, reporter: Reporter) -> Local
             raise BuildError(f"{path}: {_told(outside[0])}", "copy it there, or remove the link")
         if not ends:
             raise BuildError(f"no kernel module in {path}", f"looked for files whose names end in {suffixes}")
-        directories += looked_into
+        paths |= looked_into | {path / each.path: stamp(path / each.path) for each in listed}
         root = str(path).lstrip("/")
         found |= {str(path / below): structs.replace(each, path=f"{root}/{each.path}") for below, each in ends.items()}
     names = tuple(spelling(path, loaded) for path in given)
@@ -191,7 +194,7 @@ def _read_extra(loaded: LoadedRecipe, store: Store, reporter: Reporter) -> Local
         store=store, reporter=reporter, step="reading extra modules",
     )  # fmt: skip
     pin = LocalPackage(package.name, package.version, package.sha256, names)
-    return Local((pin,), ((package, index),), (*given, *directories, *map(Path, found)))
+    return Local((pin,), ((package, index),), paths)
 
 
 def _ingest_extra(

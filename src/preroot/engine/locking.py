@@ -38,7 +38,7 @@ from preroot.recipe.library import Features
 from preroot.recipe.load import LoadedRecipe
 from preroot.recipe.search import SearchPath
 from preroot.recipe.select import check_options, select
-from preroot.unchanged import Stamp, stamp
+from preroot.unchanged import Stamp
 
 #: Packages whose versions features compare (`when = { systemd = ">=256" }`).
 _COMPARED = ("systemd",)
@@ -161,10 +161,9 @@ class Chooser:
         """Return the recipe with `lock`, features evaluated under its versions."""
         chosen = self.choose(lock.versions)
         libraries = load_libraries(self._search)
-        local = {path: stamp(path) for path in self.local.paths}
         # what several looked at counts as it was at first
         files = {
-            **local,
+            **self.local.paths,
             **driver_files(self._search),
             **libraries.files,
             **self.distribution.consulted,

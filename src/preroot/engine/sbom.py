@@ -51,7 +51,8 @@ def find_lock_of(image: Path, manifest: Manifest, asked: Path | None) -> Lock:
             return lock
     # one that --locked has used is not completed, and so has another digest than the manifest's
     for lock in locks:
-        if set(package_owners(manifest)) <= {package.owner for package in lock.packages}:
+        locked = {package.owner for package in lock.packages} | {package.owner for package in lock.local}
+        if set(package_owners(manifest)) <= locked:
             return lock
     raise BuildError(f"there is no lock of {image}, neither beside it nor here", "name it with --lock")
 

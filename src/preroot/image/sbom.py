@@ -164,7 +164,7 @@ def _packages(manifest: Manifest, lock: Lock, namer: _Namer) -> dict[str, list[C
     locked: dict[str, list[Package]] = {}
     for package in lock.packages:
         locked.setdefault(package.owner, []).append(package)
-    local = {f"{each.name}={each.version}": each for each in lock.local}
+    local = {each.owner: each for each in lock.local}
     kernels = set(manifest.kernel.packages) if manifest.kernel else set()
     firmware = _all_firmware(manifest)
     found: dict[str, list[Component]] = {}

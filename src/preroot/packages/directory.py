@@ -24,6 +24,7 @@ from preroot.packages.model import Package, PackageIndex
 from preroot.packages.store import Store
 from preroot.packages.tar import Member
 from preroot.packages.unpack import contents
+from preroot.unchanged import Stamp, stamp
 
 Kind = Literal["file", "directory", "symlink", "other"]
 
@@ -46,19 +47,21 @@ class Found(Struct, frozen=True, array_like=True):
     target: str = ""
 
 
-def walk(root: Path, enter: Callable[[str], bool], wanted: Callable[[str], bool]) -> tuple[list[Found], list[Path]]:
-    """Return what is wanted below `root`, sorted, and the directories that were looked into.
+def walk(
+    root: Path, enter: Callable[[str], bool], wanted: Callable[[str], bool]
+) -> tuple[list[Found], dict[Path, Stamp]]:
+    """Return what is wanted below `root`, sorted, and the directories that were looked into, with stamps from before.
 
     Arguments: the directory; which directories below it to look into, and which other paths to return, both decided by
     the path below the root. Links are returned and not followed. Raises BuildError where a directory can't be read.
     """
     found: list[Found] = []
-    directories: list[Path] = []
+    directories: dict[Path, Stamp] = {}
     todo = [""]
     while todo:
         below = todo.pop()
         directory = root / below if below else root
-        directories.append(directory)
+        directories[directory] = stamp(directory)
         try:
             with os.scandir(directory) as entries:
                 for entry in entries:
@@ -70,7 +73,7 @@ def walk(root: Path, enter: Callable[[str], bool], wanted: Callable[[str], bool]
                         found.append(_found(path, entry.stat(follow_symlinks=False), entry.path))
         except OSError as error:
             raise BuildError(f"cannot read {error.filename or directory}: {error.strerror}") from None
-    return sorted(found, key=lambda each: each.path), sorted(directories)
+    return sorted(found, key=lambda each: each.path), directories
 
 
 def _found(path: str, status: os.stat_result, full: str) -> Found:

@@ -204,6 +204,11 @@ class LocalPackage(Struct, frozen=True, rename="kebab"):
     #: as the recipe names them
     paths: tuple[str, ...]
 
+    @property
+    def owner(self) -> str:
+        """Return `name=version`, as manifests name the owner of a file."""
+        return f"{self.name}={self.version}"
+
 
 class Lock(Struct, frozen=True, rename="kebab", forbid_unknown_fields=True):
     """`preroot.lock`: the exact packages of a recipe and what else shapes the bytes. Written as JSON, keys sorted."""
