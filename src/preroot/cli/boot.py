@@ -99,7 +99,8 @@ def _boot_recipe(
 ) -> Proof:  # fmt: skip
     loaded = engine.load(recipe, overrides)
     if output is None:
-        output = stack.enter_context(scratch("boot"))
+        # below it: the directory itself is locked by its owner, and so is that of a file while it is written
+        output = stack.enter_context(scratch("boot")) / "built"
     result = engine.build(loaded, output)
     return engine.boot(result.image, how, loaded.recipe.distribution)
 

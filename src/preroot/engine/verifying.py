@@ -83,7 +83,9 @@ def _rebuilt(engine: Engine, plan: Plan, threads: int) -> tuple[Manifest, Archiv
     """Build the image of a plan and return its manifest and what is in it; no file of it is left."""
     # the directory is for this user alone: there may be a secret in the image
     with scratch("verify") as directory:
-        target = directory / "image"
+        # below it: the directory itself is locked by its owner, and so is that of a file while it is written
+        (directory / "built").mkdir()
+        target = directory / "built/image"
         reader = ContentReader(engine.store)
         written = write_image(plan, target, reader, threads=threads, reporter=engine.reporter)
         digests = {role: digest for role, _, digest in beside(plan, reader)}
