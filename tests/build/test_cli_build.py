@@ -257,3 +257,34 @@ def test_a_part_over_its_budget_fails_and_leaves_the_last_image(preroot: Command
         assert done.returncode == status, done.stderr
         assert contents(output) == before
     assert "error: part base takes " in done.stderr and "largest packages: libsystemd-shared=" in done.stderr
+
+
+def test_licence_texts_beside_the_image_or_in_it(preroot: Command, tmp_path: Path, debian_lock: LockMaker) -> None:
+    found = {}
+    for place in ("sidecar", "image"):
+        output = tmp_path / place
+        output.mkdir()
+        shutil.copy(debian_lock("trixie", "amd64", "output.licences=sidecar"), output / "preroot.lock")
+        done = preroot("build", "--output", output, "--set", f"output.licences={place}")
+        assert (done.returncode, done.stderr.count("licence text")) == (0, 0), done.stderr
+        found[place] = json.loads((output / "preroot.manifest.json").read_bytes())
+    sidecar = tmp_path / "sidecar" / "preroot.licences.tar.zst"
+    listed = subprocess.run(["tar", "--zstd", "--list", "--file", sidecar], capture_output=True, text=True, check=True)
+    beside = {line for line in listed.stdout.splitlines() if not line.endswith("/")}
+    inside = {
+        entry["path"] for part in found["image"]["parts"] for entry in part["entries"]
+        if entry["type"] != "directory" and entry["reasons"][0][0] == "licence"
+    }  # fmt: skip
+    assert beside == inside
+    owners = {
+        entry["owner"].partition("=")[0] for part in found["sidecar"]["parts"] for entry in part["entries"]
+        if entry["type"] != "directory" and "=" in entry["owner"]
+    }  # fmt: skip
+    assert len(owners) > 20
+    for name in owners:
+        assert {f"usr/share/doc/{name}/copyright", f"usr/share/doc/{name}"} & beside, name
+    image = tmp_path / "sidecar" / "preroot.initrd"
+    assert preroot("verify", image).returncode == 0
+    sidecar.write_bytes(sidecar.read_bytes()[:-1] + b"?")
+    refused = preroot("verify", image)
+    assert refused.returncode == 1 and "preroot.licences.tar.zst" in refused.stdout + refused.stderr

@@ -40,6 +40,7 @@ _PHRASES = {
     "softdep": "module {asker} has it as a soft dependency ({detail})",
     "weakdep": "module {asker} may use it ({detail})",
     "firmware": "module {asker} names it as its firmware",
+    "licence": "licence text of {detail}, which the {asker} asks for",
     "merged-usr": "a link of the merged /usr",
     "generated": "written by preroot: {detail}",
 }

@@ -25,6 +25,7 @@ from preroot.cache import default_cache
 from preroot.engine.building import (
     BuildResult,
     check_outputs,
+    codecs_of,
     make_directory,
     output_names,
     read_manifest,
@@ -194,7 +195,7 @@ class Engine:
         gathered = self._gather(loaded, locked)
         plan = Planner(loaded, locked, gathered, store=self.store, reporter=self.reporter).plan()
         # The manifest names the lock's digest, so what the lock is completed with comes before anything is written.
-        tools = plan.lock.tools | codec_tools(part.codec for part in plan.parts if part.tree.entries)
+        tools = plan.lock.tools | codec_tools(codecs_of(plan))
         return checked(structs.replace(plan, lock=structs.replace(plan.lock, tools=tools)), self.checks)
 
     def _gather(self, loaded: LoadedRecipe, locked: Locked) -> Gathered:

@@ -17,6 +17,7 @@ from preroot.image.manifest import Manifest, decode, encode, make_manifest
 from preroot.image.write import WrittenPart, write_image
 from preroot.packages.store import Store
 from preroot.progress import Reporter
+from preroot.recipe.schema import Codec
 from preroot.staging import Staging, check_target
 from preroot.tree.model import Plan
 from preroot.unchanged import Stamp
@@ -51,6 +52,7 @@ def output_names(name: str, directory: Path) -> dict[str, Path]:
         "image": directory / f"{name}.initrd",
         "manifest": directory / f"{name}.manifest.json",
         "kernel": directory / f"{name}.vmlinuz",
+        "licences": directory / f"{name}.licences.tar.zst",
         "spdx": directory / f"{name}.spdx.json",
         "cyclonedx": directory / f"{name}.cdx.json",
     }
@@ -93,6 +95,19 @@ def beside(plan: Plan, reader: ContentReader) -> Iterator[tuple[str, bytes, str]
     """Yield what lies beside the image and belongs to it: role, as `output_names` has it, content and SHA-256."""
     if plan.kernel is not None and plan.kernel.image is not None:
         yield "kernel", reader.read(plan.kernel.image), content_digest(plan.kernel.image)
+    if plan.licences.entries:
+        from preroot.image.licences import licence_archive
+
+        data = licence_archive(plan.licences, reader.read)
+        yield "licences", data, sha256(data).hexdigest()
+
+
+def codecs_of(plan: Plan) -> set[Codec]:
+    """Return the codecs that what is written of a plan is compressed with."""
+    from preroot.image.licences import CODEC
+
+    codecs = {part.codec for part in plan.parts if part.tree.entries}
+    return codecs | {CODEC} if plan.licences.entries else codecs
 
 
 def check_outputs(name: str, directory: Path) -> None:

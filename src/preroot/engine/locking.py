@@ -146,6 +146,8 @@ class Chooser:
             found |= dict.fromkeys(requests_for(feature.content.needs, self.distribution, feature.name))
         for vendor in vendors_of(self.recipe.microcode.vendors, self.recipe.microcode.cpus):
             found |= dict.fromkeys(requests_for((f"cap:microcode-{vendor}",), self.distribution, "[microcode]"))
+        if self.recipe.output.licences != "none":
+            found |= dict.fromkeys(requests_for(("cap:licence-texts",), self.distribution, "output.licences"))
         kernel = self.recipe.kernel
         if not kernel.directory:
             found[self.kernel_package()] = None

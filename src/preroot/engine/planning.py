@@ -25,7 +25,8 @@ from preroot.recipe.schema import Kernel
 from preroot.tree.build import build_tree, plain_keymaps, subtract, without_compression
 from preroot.tree.closure.model import EMPTY_CLOSURE
 from preroot.tree.kernel import KernelFiles, choose_kernel, find_kernels
-from preroot.tree.model import PartPlan, Plan, Tree
+from preroot.tree.licences import LicenceTexts, licence_texts, with_texts
+from preroot.tree.model import KernelPlan, PartPlan, Plan, Tree
 from preroot.tree.plan import GROUP_MASTER, PASSWD_MASTER, SYSUSERS, PartInput, PlannedPart, plan_part
 from preroot.tree.pool import Pool
 from preroot.tree.scripts import unknown_scripts
@@ -108,13 +109,24 @@ class Planner:
             warnings = modules.warnings
         trees["microcode"] = self._plan_microcode()
         parts = tuple(self._part(spec, trees) for spec in self.locked.specs if spec.name in trees)
+        texts = self._licence_texts(parts, kernel_plan)
+        if texts is not None and self.recipe.output.licences == "image":
+            parts = with_texts(parts, texts.trees)
         plan = Plan(
             name=self.recipe.name, layout=self.recipe.layout, parts=parts, kernel=kernel_plan,
             lock=self._lock(planned.values()), cmdline=self.recipe.cmdline, left_out=tuple(left_out),
-            warnings=(*warnings, *self._script_warnings(parts)),
+            warnings=(*warnings, *self._script_warnings(parts), *(texts.missing if texts else ())),
+            licences=texts.whole if texts and self.recipe.output.licences == "sidecar" else Tree({}),
             secret=any(part.secret for part in planned.values()),
         )  # fmt: skip
         return with_checked_secrets(plan, self.loaded)
+
+    def _licence_texts(self, parts: Iterable[PartPlan], kernel: KernelPlan | None) -> LicenceTexts | None:
+        """Return the licence texts of the packages in the parts and of the kernel; None where none are asked for."""
+        if self.recipe.output.licences == "none":
+            return None
+        image = kernel.image if kernel else None
+        return licence_texts(parts, (image.owner,) if image else (), self.pool, self.contents.read)
 
     def _part(self, spec: PartSpec, trees: Mapping[str, Tree]) -> PartPlan:
         features = tuple(each.name for each in self.locked.chosen.get(spec.name, ()))

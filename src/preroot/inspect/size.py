@@ -55,6 +55,7 @@ _REASONS = {
     "softdep": "soft dependency of a module",
     "weakdep": "weak dependency of a module",
     "firmware": "firmware of a module",
+    "licence": "licence text of a package",
     "merged-usr": "link of the merged /usr",
     "generated": "written by preroot",
 }

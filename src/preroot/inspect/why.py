@@ -14,7 +14,7 @@ from preroot.image.manifest import Manifest
 from preroot.tree.model import Plan, Reason
 
 #: reasons whose asker is no path but a feature, the recipe, or preroot itself: a chain ends there
-_ENDS = frozenset({"feature", "recipe", "plugin", "merged-usr", "generated"})
+_ENDS = frozenset({"feature", "recipe", "plugin", "licence", "merged-usr", "generated"})
 
 
 class WhyPath(Struct, frozen=True):

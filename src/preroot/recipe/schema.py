@@ -294,6 +294,11 @@ class Output(Base, frozen=True):
     sbom: Annotated[
         tuple[SbomFormat, ...], Meta(description="SBOMs: `spdx` (NAME.spdx.json), `cyclonedx` (NAME.cdx.json)")
     ] = ()
+    licences: Annotated[
+        Literal["none", "sidecar", "image"],
+        Meta(description="licence texts of the packages in the image: `sidecar` (NAME.licences.tar.zst beside it), "
+             "`image` (in it, below usr/share/doc), `none`"),
+    ] = "none"  # fmt: skip
 
 
 class Recipe(Base, frozen=True):

@@ -31,11 +31,12 @@ EntryType = Literal["file", "directory", "symlink", "node"]
 #: parent             a directory above; asker is the path below
 #: module             depends; softdep, weakdep; asker is the module's path
 #: firmware           a module names it
+#: licence            licence text of a package, or one that such a text refers to; asker is the recipe
 #: merged-usr         one of the links of a merged /usr
 #: generated          written by preroot from what is in the tree (modules.dep, passwd)
 ReasonKind = Literal[
     "feature", "recipe", "needed", "interpreter", "dlopen", "plugin", "configuration", "exec", "environment", "unit",
-    "generator", "udev", "include", "symlink", "parent", "module", "softdep", "weakdep", "firmware",
+    "generator", "udev", "include", "symlink", "parent", "module", "softdep", "weakdep", "firmware", "licence",
     "merged-usr", "generated",
 ]  # fmt: skip
 
@@ -162,5 +163,7 @@ class Plan(Struct, frozen=True):
     cmdline: tuple[str, ...] = ()
     left_out: tuple[LeftOut, ...] = ()
     warnings: tuple[str, ...] = ()
+    #: licence texts that are written beside the image
+    licences: Tree = Tree({})
     #: the image has a secret inside
     secret: bool = False
