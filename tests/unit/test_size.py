@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from image_samples import file, other, part, plan, tree, trees
 from msgspec import structs
 
+from preroot.cli.why import PHRASES
 from preroot.errors import BuildError
 from preroot.image.content import ContentReader
 from preroot.image.cpio import archive_chunks, archive_size
@@ -20,6 +21,7 @@ from preroot.image.write import WrittenImage, WrittenPart
 from preroot.inspect.archive import read_archive
 from preroot.inspect.kinds import kind_of
 from preroot.inspect.size import (
+    REASONS,
     SHARED,
     UNEXPLAINED,
     Group,
@@ -34,7 +36,7 @@ from preroot.inspect.size import (
     sizes_of_plan,
 )
 from preroot.inspect.why import WhyPath
-from preroot.tree.model import Reason, Tree
+from preroot.tree.model import Reason, ReasonKind, Tree
 
 READ = ContentReader().read
 GROUPINGS: tuple[Grouping, ...] = get_args(Grouping)
@@ -259,3 +261,7 @@ ELF = b"\x7fELF"
 )
 def test_kinds(path: str, mode: int, head: bytes | None, kind: str) -> None:
     assert kind_of(path, mode, head) == kind
+
+
+def test_every_kind_of_reason_has_its_words() -> None:
+    assert set(REASONS) == set(PHRASES) == set(get_args(ReasonKind))

@@ -13,14 +13,14 @@ from preroot.cli.options import json_option, output_option, overrides_from, quie
 from preroot.cli.report import print_json, printable, reporter_for, say, style
 from preroot.engine import Engine, Overrides
 from preroot.inspect.why import Explanation, Step, WhyPath, index_of_manifest, index_of_plan, lookup, why
-from preroot.tree.model import Reason
+from preroot.tree.model import Reason, ReasonKind
 
 #: chains that are shown without --all
 _CHAINS = 5
 #: characters of a reason's detail (an Exec line) that are shown
 _LONGEST = 100
 #: reason's kind → what its asker has to do with the path; {asker} and {detail} are filled in
-_PHRASES = {
+PHRASES: dict[ReasonKind, str] = {
     "feature": "feature {asker} takes it ({detail})",
     "recipe": "the recipe names it ({detail})",
     "needed": "{asker} is linked to {detail}",
@@ -118,7 +118,7 @@ def tree(found: Explanation, index: Mapping[str, WhyPath], limit: int | None) ->
 def phrase(reason: Reason) -> str:
     """Return a reason in words."""
     detail = reason.detail if len(reason.detail) <= _LONGEST else reason.detail[: _LONGEST - 1] + "…"
-    text = _PHRASES[reason.kind].format(asker=printable(reason.asker), detail=printable(detail))
+    text = PHRASES[reason.kind].format(asker=printable(reason.asker), detail=printable(detail))
     return text.replace(" ()", "").removesuffix(": ")
 
 

@@ -20,7 +20,7 @@ from preroot.inspect.archive import Archive, ArchiveEntry
 from preroot.inspect.kinds import kind_of
 from preroot.inspect.listing import segment_rows
 from preroot.inspect.why import WhyPath, first_reasons, index_of_manifest, index_of_plan, sources
-from preroot.tree.model import Entry, Plan
+from preroot.tree.model import Entry, Plan, ReasonKind
 
 Grouping = Literal["package", "feature", "directory", "reason", "kind"]
 
@@ -36,13 +36,14 @@ UNEXPLAINED = "(unexplained)"
 _SHARE = 0.04
 
 #: a reason's kind → the group of the files that are there for it
-_REASONS = {
+REASONS: dict[ReasonKind, str] = {
     "feature": "named by a feature",
     "recipe": "named by the recipe",
     "needed": "library that a file is linked to",
     "interpreter": "interpreter of a file",
     "dlopen": "library that a file loads by name",
     "plugin": "plugin of a family",
+    "configuration": "what a configuration names",
     "exec": "program that a unit runs",
     "environment": "file that a unit reads",
     "unit": "unit that another asks for",
@@ -171,7 +172,7 @@ def groups(sizes: Sizes, by: Grouping, *, depth: int = 0) -> tuple[Group, ...]:
     if by == "directory":
         names = _directories(sizes.files, depth)
     elif by == "reason":
-        names = {path: _REASONS[reason.kind] for path, reason in first_reasons(sizes.index).items()}
+        names = {path: REASONS[reason.kind] for path, reason in first_reasons(sizes.index).items()}
     found: dict[str, list[SizedFile]] = {}
     for file in sizes.files:
         if by == "package":
