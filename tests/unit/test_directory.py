@@ -120,8 +120,12 @@ def test_what_can_not_be_read(tree: Path, tmp_path: Path) -> None:
         os.mkfifo(tree / "a/pipe")
         with pytest.raises(BuildError, match="a/pipe is neither a file nor a link"):
             taken(tree, store)
-        with pytest.raises(BuildError, match="has a name that no package could have"):
-            taken(tree, store, {"a\nb": data})
+        for name, target in ((b"\xff.ko", b"a"), (b"a\nb", b"a"), (b"fine", b"\xff")):
+            link = tree / os.fsdecode(name)
+            link.symlink_to(os.fsdecode(target))
+            with pytest.raises(BuildError, match="has a name or target that no package could have"):
+                everything(tree)
+            link.unlink()
         with pytest.raises(BuildError, match=r"cannot read .*nowhere: No such file or directory"):
             walk(tree / "nowhere", lambda _: True, lambda _: True)
     assert not list((tmp_path / "store").rglob("*.blob")), "nothing half-written"

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import msgspec
 from msgspec import Struct, structs
 
+import preroot
 from preroot.errors import BuildError
 from preroot.packages.model import LocalPackage, Package, PackageIndex
 from preroot.packages.store import Store
@@ -141,7 +142,8 @@ def _release(file: Path, path: str) -> str:
 def _key(deciding: str, root: Path, ends: Mapping[str, Found], outside: Sequence[Found]) -> str:
     """Return a digest of all that decides which package is made: what the recipe says, and lstat(2) of each file."""
     stamps = msgspec.msgpack.encode([sorted(ends.items()), outside])
-    return hashlib.sha256(f"local 1\0{deciding}\0{root}\0".encode("utf-8", "surrogateescape") + stamps).hexdigest()
+    what = f"local 1\0{preroot.__version__}\0{deciding}\0{root}\0".encode("utf-8", "surrogateescape")
+    return hashlib.sha256(what + stamps).hexdigest()
 
 
 def _once(

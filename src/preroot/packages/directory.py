@@ -53,7 +53,8 @@ def walk(
     """Return what is wanted below `root`, sorted, and the directories that were looked into, with stamps from before.
 
     Arguments: the directory; which directories below it to look into, and which other paths to return, both decided by
-    the path below the root. Links are returned and not followed. Raises BuildError where a directory can't be read.
+    the path below the root. Links are returned and not followed. Raises BuildError where a directory can't be read, and
+    for a name (or a link's target) that is not UTF-8 or has control characters, as no package has them.
     """
     found: list[Found] = []
     directories: dict[Path, Stamp] = {}
@@ -85,6 +86,8 @@ def _found(path: str, status: os.stat_result, full: str) -> Found:
     elif stat.S_ISLNK(status.st_mode):
         kind = "symlink"
     target = os.readlink(full) if kind == "symlink" else ""  # noqa: PTH115 - in the midst of os.scandir
+    if not (path + target).isprintable():
+        raise BuildError(f"{full!r} has a name or target that no package could have", "rename it")
     return Found(
         path, kind, stat.S_IMODE(status.st_mode), status.st_size, status.st_mtime_ns, status.st_ctime_ns,
         status.st_ino, target,
@@ -157,8 +160,6 @@ class _Files:
     def members(self) -> Iterator[Member]:
         for path, found in sorted(self._chosen.items()):
             full = self._root / found.path
-            if not path.isprintable():
-                raise BuildError(f"{str(full)!r} has a name that no package could have", "rename it")
             if found.kind == "other":
                 raise BuildError(f"{full} is neither a file nor a link: a device, pipe or socket", "remove it")
             self._now = found
