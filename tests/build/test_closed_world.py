@@ -174,16 +174,15 @@ def libraries(image: Image, architecture: str) -> Iterator[str]:
 def ending_threads(image: Image, process: set[str]) -> list[str]:
     """Return the files of a process that call what libc loads libgcc_s for (pthread_cancel(3), pthread_exit(3)).
 
-    OpenSSL ends only threads of its own pool, which is empty unless the program asks for it (OSSL_set_max_threads(3)).
+    OpenSSL has a function that ends a thread and never calls it: the threads of its pool return (3.5 and 3.6).
     """
 
-    def uses(path: str, *symbols: str) -> bool:
+    def uses(path: str) -> bool:
         elf = image.elf(path)
-        return elf is not None and not elf.undefined.isdisjoint(symbols)
+        return elf is not None and not elf.undefined.isdisjoint({"pthread_cancel", "pthread_exit"})
 
-    pool = any(uses(each, "OSSL_set_max_threads") for each in process)
-    return [each for each in process if uses(each, "pthread_cancel", "pthread_exit") and "libc.so" not in each
-            and (pool or "libcrypto.so" not in each)]  # fmt: skip
+    passed_over = ("libc.so", "libcrypto.so", "libssl.so")
+    return [each for each in process if uses(each) and not any(name in each for name in passed_over)]
 
 
 def loaded(image: Image, program: str, directories: list[str]) -> tuple[set[str], list[str]]:

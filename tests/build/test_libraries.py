@@ -32,10 +32,14 @@ PROGRAMS = (
 WIDE = (f"packages={json.dumps(PACKAGES)}", f"take={json.dumps(PROGRAMS)}")
 
 
+#: Features whose modules no kernel of amd64 has.
+ELSEWHERE = {"dasd"}
+
+
 def every_feature(flavour: str) -> tuple[str, ...]:
-    """Return the values of a recipe with all features of a flavour."""
+    """Return the values of a recipe with all features of a flavour that amd64 has."""
     library = Features(OURS)
-    names = [name for name in library if has_flavour(library[name], flavour)]
+    names = [name for name in library if has_flavour(library[name], flavour) and name not in ELSEWHERE]
     return f"part.base.flavour={flavour}", f"part.base.features={json.dumps(names)}"
 
 

@@ -142,7 +142,7 @@ def importing(path: str, *symbols: str, needed: tuple[str, ...] = ()) -> FileInf
     return file(path, learnt=learnt, mode=0o755)
 
 
-@pytest.mark.parametrize("symbol", ["pthread_cancel", "pthread_exit", "thrd_exit", "backtrace", "OSSL_set_max_threads"])
+@pytest.mark.parametrize("symbol", ["pthread_cancel", "pthread_exit", "thrd_exit", "backtrace"])
 def test_who_unwinds_needs_libgcc(symbol: str) -> None:
     user = importing("usr/bin/x", symbol)
     assert missing(closure(user)) == {"libgcc_s.so.1"}
@@ -150,12 +150,9 @@ def test_who_unwinds_needs_libgcc(symbol: str) -> None:
     assert GCC.path not in closure(program("usr/bin/x"), GCC).paths
 
 
-def test_openssl_ends_threads_only_of_a_pool_that_a_program_asks_for() -> None:
+def test_openssl_ends_no_threads() -> None:
     crypto = importing(f"{LIB}/libcrypto.so.3", "pthread_exit")
-    quiet = program("usr/bin/x", "libcrypto.so.3")
-    asking = importing("usr/bin/x", "OSSL_set_max_threads", needed=("libcrypto.so.3",))
-    assert GCC.path not in closure(quiet, crypto, GCC).paths
-    assert missing(closure(asking, crypto)) == {"libgcc_s.so.1"}
+    assert GCC.path not in closure(program("usr/bin/x", "libcrypto.so.3"), crypto, GCC).paths
 
 
 # Facts

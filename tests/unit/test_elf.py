@@ -96,7 +96,7 @@ def test_mentioned_is_what_the_regular_expression_would_find(parts: list[bytes])
     assert set(found.mentioned) == plain
 
 
-NAMES = st.sampled_from(["pthread_exit", "pthread_cancel", "backtrace", "OSSL_set_max_threads", "printf", "_x"])
+NAMES = st.sampled_from(["pthread_exit", "pthread_cancel", "backtrace", "thrd_exit", "printf", "_x"])
 
 
 @given(

@@ -13,7 +13,7 @@ from preroot.recipe.schema import Base, Exception_, Group, Link, Mode, Node, Use
 Globs = str | tuple[str, ...]
 
 #: Undefined symbols that are learnt of ELF files, for facts that hold of whoever imports them.
-WatchedSymbol = Literal["pthread_cancel", "pthread_exit", "thrd_exit", "backtrace", "OSSL_set_max_threads"]
+WatchedSymbol = Literal["pthread_cancel", "pthread_exit", "thrd_exit", "backtrace"]
 
 
 def globs(value: Globs) -> tuple[str, ...]:
