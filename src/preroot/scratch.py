@@ -13,6 +13,7 @@ from preroot.errors import BuildError
 from preroot.staging import remove_abandoned
 
 _PREFIX = "preroot-"
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _ELSEWHERE = "set TMPDIR to a directory that you can write, with room"
 
 
@@ -22,33 +23,52 @@ def scratch(kind: str) -> Iterator[Path]:
 
     Those that killed processes of this user left behind are removed first. Raises BuildError when there is no room.
     """
-    import fcntl
-    import shutil
-    import tempfile
-
+    base = temporary_directory()
     try:
-        base = temporary_directory()
-        sweep(base)
-        while True:
-            path = tempfile.mkdtemp(prefix=f"{_PREFIX}{kind}-", dir=base)
+        sweep(base, _PREFIX)
+        with own_directory(f"{base}/{_PREFIX}{kind}-") as path:
+            yield path
+    except OSError as error:
+        # writing to a file that is open tells no name
+        here = str(error.filename).startswith(base) if error.filename else error.errno in _NO_ROOM
+        if not here:
+            raise
+        raise BuildError(f"cannot use the temporary directory {base}: {error.strerror}", _ELSEWHERE) from None
+
+
+@contextlib.contextmanager
+def own_directory(start: str) -> Iterator[Path]:
+    """Give an empty directory whose path begins with `start`, locked, until the context ends. Raises OSError."""
+    import fcntl
+
+    lock = -1
+    path = f"{start}{os.urandom(4).hex()}"
+    try:
+        while lock < 0:
+            os.mkdir(path, 0o700)  # noqa: PTH102
             with contextlib.suppress(FileNotFoundError):
                 lock = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
                 with contextlib.suppress(OSError):  # a file system without locks: nothing is taken for a stray there
                     fcntl.flock(lock, fcntl.LOCK_EX)
-                if os.path.exists(path):  # noqa: PTH110
-                    break
-                os.close(lock)  # swept away by another process before it was locked
-    except OSError as error:
-        raise BuildError(f"cannot make a temporary directory: {error}", _ELSEWHERE) from None
-    try:
+                if not os.path.exists(path):  # noqa: PTH110 - swept away by another process before it was locked
+                    os.close(lock)
+                    lock = -1
         yield Path(path)
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-            raise
-        raise BuildError(f"no space left in the temporary directory {path}: {error.strerror}", _ELSEWHERE) from None
     finally:
-        shutil.rmtree(path, ignore_errors=True)
-        os.close(lock)
+        try:
+            _remove(path)
+        except BaseException:  # a signal, while removing: what was begun is ended first
+            _remove(path)
+            raise
+        finally:
+            if lock >= 0:
+                os.close(lock)
+
+
+def _remove(path: str) -> None:
+    import shutil
+
+    shutil.rmtree(path, ignore_errors=True)
 
 
 def temporary_directory() -> str:
@@ -62,7 +82,7 @@ def temporary_directory() -> str:
     return "/tmp" if os.access("/tmp", os.W_OK | os.X_OK) else "/var/tmp"
 
 
-def sweep(base: str) -> int:
+def sweep(base: str, prefix: str = _PREFIX) -> int:
     """Remove the directories that killed processes of this user left in `base`; return how many there were."""
     import shutil
 
@@ -71,7 +91,7 @@ def sweep(base: str) -> int:
         for entry in entries:
             with contextlib.suppress(OSError):
                 if (
-                    entry.name.startswith(_PREFIX)
+                    entry.name.startswith(prefix)
                     and entry.is_dir(follow_symlinks=False)
                     and entry.stat(follow_symlinks=False).st_uid == os.getuid()
                     and remove_abandoned(entry.path, shutil.rmtree)

@@ -46,6 +46,12 @@ class _Pending:
                 return
             self.close()  # another build took it for a stray before it was locked
 
+    def has_its_name(self) -> bool:
+        """Return whether the file is what lies at its target."""
+        with contextlib.suppress(OSError):
+            return os.path.samestat(os.fstat(self.descriptor), self.target.lstat())
+        return False
+
     def close(self) -> None:
         """Let go of the file, under whatever name it is."""
         if self.descriptor >= 0:
@@ -71,11 +77,17 @@ class Staging:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        for each in self._pending:
+        try:
+            self._discard()
+        except BaseException:  # a signal, while removing: what was begun is ended first
+            self._discard()
+            raise
+
+    def _discard(self) -> None:
+        while self._pending:
             with contextlib.suppress(OSError):
-                os.unlink(each.aside)  # noqa: PTH108 - a signal may have led here: as simple and quick as can be
-            each.close()
-        self._pending.clear()
+                os.unlink(self._pending[-1].aside)  # noqa: PTH108 - as simple and quick as can be
+            self._pending.pop().close()
 
     @contextlib.contextmanager
     def new(self, target: Path, *, secret: bool = False, what: str = "") -> Iterator[BinaryIO]:
@@ -126,18 +138,26 @@ class Staging:
                 return found
             for each in self._pending:
                 check_target(each.target)
-            while self._pending:
-                each = self._pending[0]
-                try:
-                    os.replace(each.aside, each.target)  # noqa: PTH105 - see __exit__
-                except OSError as error:
-                    raise write_error(each.target, error, each.what) from None
-                self.stamps[each.target] = stamp_of(os.fstat(each.descriptor))
-                self._pending.pop(0).close()
+            try:
+                self._name_all()
+            except (KeyboardInterrupt, SystemExit):  # a signal: to end what was begun is the only way to whole outputs
+                self._name_all()
+                raise
             for descriptor in directories:
                 with contextlib.suppress(OSError):  # some network file systems can't
                     os.fsync(descriptor)
         return None
+
+    def _name_all(self) -> None:
+        while self._pending:
+            each = self._pending[0]
+            try:
+                os.replace(each.aside, each.target)  # noqa: PTH105 - see _discard
+            except OSError as error:
+                if not each.has_its_name():  # it has where a signal came just after it was given
+                    raise write_error(each.target, error, each.what) from None
+            self.stamps[each.target] = stamp_of(os.fstat(each.descriptor))
+            self._pending.pop(0).close()
 
     def _remove_strays(self, target: Path) -> None:
         """Remove what killed writers of `target` left behind."""

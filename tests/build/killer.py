@@ -22,6 +22,8 @@ from typing import Any
 
 NAMES = ("os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.chmod", "os.utime", "os.symlink", "fcntl.flock",
          "subprocess.Popen", "shutil.rmtree", "os.truncate")  # fmt: skip
+#: another signal, by its number in KILL_WITH, asks the process to end in good order
+SIGNAL = int(os.environ.get("KILL_WITH", signal.SIGKILL))
 WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT
 
 
@@ -39,7 +41,7 @@ class Killer:
             if event == "os.rename" and str(arguments[0]).endswith(".part"):
                 self.number += 1
                 if not self.number:
-                    os.kill(os.getpid(), signal.SIGKILL)
+                    os.kill(os.getpid(), SIGNAL)
         elif event in NAMES or (event == "open" and isinstance(arguments[2], int) and arguments[2] & WRITING):
             self.tick()
 
@@ -53,11 +55,11 @@ class Killer:
             if self.delay:
                 threading.Thread(target=self._later, daemon=True).start()
             else:
-                os.kill(os.getpid(), signal.SIGKILL)
+                os.kill(os.getpid(), SIGNAL)
 
     def _later(self) -> None:
         time.sleep(self.delay)
-        os.kill(os.getpid(), signal.SIGKILL)
+        os.kill(os.getpid(), SIGNAL)
 
     def wrapped(self, function: Callable[..., Any]) -> Callable[..., Any]:
         def call(*arguments: Any) -> Any:

@@ -5,8 +5,9 @@ from __future__ import annotations
 
 import random
 import shutil
+import signal
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from hashlib import sha256
 from pathlib import Path
 
@@ -31,12 +32,13 @@ class Undisturbed(Struct, frozen=True):
     calls: int
 
 
-def killed(directory: Path, number: int, delay: float) -> int:
-    """Build anew, killed at a call; return the exit status."""
+def killed(directory: Path, number: int, delay: float, statuses: Collection[int] = (0, -9), **more: str) -> int:
+    """Build anew, killed at a call; return the exit status, which must be one of these."""
     words = ("build", "small.toml", "--output", "out", *CHANGE)
     command = argv(str(number), str(delay), directory / "calls", *words, python=(KILLER,))
-    done = subprocess.run(command, cwd=directory, env=environment(directory), capture_output=True, check=False)
-    assert done.returncode in {0, -9}, done.stderr
+    done = subprocess.run(command, cwd=directory, env=environment(directory, **more), capture_output=True, check=False)
+    assert done.returncode in statuses, done.stderr
+    assert b"Traceback" not in done.stderr, done.stderr
     return done.returncode
 
 
@@ -145,3 +147,42 @@ def test_kill_between_two_names(small_world: World, undisturbed: Undisturbed, tm
     done = [left[name] == undisturbed.after[name] for name in ("small.vmlinuz", "small.initrd", "small.manifest.json")]
     assert done == [place < which - 1 for place in range(3)]
     check_after_kill(directory, undisturbed)
+
+
+def interrupt_often(world: World, undisturbed: Undisturbed, top: Path, number: int, seed: int) -> None:
+    ended = 0
+    signals = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGHUP: 129}
+    for place, (call, delay) in enumerate(points(undisturbed.calls, number, seed)):
+        each = tuple(signals)[place % 3]
+        directory = top / str(place)
+        begin(world, directory, undisturbed.before)
+        before = signal.signal(each, signal.SIG_DFL)  # what starts these tests may ignore it, and that is inherited
+        try:
+            status = killed(directory, call, delay, (0, signals[each]), KILL_WITH=str(int(each)))
+            ended += status != 0
+            left = outputs(directory)
+            whole = undisturbed.before if status else undisturbed.after
+            assert {name: left[name] for name in OUTPUTS} in (
+                {name: whole[name] for name in OUTPUTS},
+                {name: undisturbed.after[name] for name in OUTPUTS},
+            )
+            assert [path for path in strays(directory) if "/partial/" not in path] == []
+        except BaseException as error:
+            error.add_note(f"signal {each} at call {call} of {undisturbed.calls}, {delay} s after it (seed {seed})")
+            raise
+        finally:
+            signal.signal(each, before)
+        shutil.rmtree(directory)
+    assert ended > number // 2
+
+
+@pytest.mark.parametrize("seed", [1])
+def test_interrupted_at_a_few_moments(small_world: World, undisturbed: Undisturbed, tmp_path: Path, seed: int) -> None:
+    """A signal that asks to end leaves nothing behind at all, and no traceback."""
+    interrupt_often(small_world, undisturbed, tmp_path, 9, seed)
+
+
+@pytest.mark.matrix
+@pytest.mark.parametrize("seed", range(200, 206))
+def test_interrupted_at_120_moments(small_world: World, undisturbed: Undisturbed, tmp_path: Path, seed: int) -> None:
+    interrupt_often(small_world, undisturbed, tmp_path, 20, seed)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import tempfile
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Literal
@@ -21,7 +20,10 @@ from preroot.boot.filesystems import KINDS, MIB, FileSystem, FsType, check_label
 from preroot.boot.stage import DiskEntry, stage
 from preroot.errors import BuildError, RecipeError, nearest
 from preroot.run import run
+from preroot.scratch import own_directory, sweep
 
+#: directories in which an image is made are named so
+_MAKING = ".making-"
 #: counted up when the same recipe would give another image
 _FORMAT = 1
 #: "Linux filesystem data": no type that systemd-gpt-auto-generator(8) mounts by itself
@@ -119,8 +121,9 @@ def make_disk(recipe: DiskRecipe, contents: Mapping[str, Content], cache: Path) 
         return image
     try:
         cache.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=".making-", dir=cache) as name:
-            made = _make(recipe, contents, Path(name))
+        sweep(str(cache), _MAKING)
+        with own_directory(f"{cache}/{_MAKING}") as work:
+            made = _make(recipe, contents, work)
             made.rename(image)
     except OSError as error:
         raise BuildError(f"the disk image {image} cannot be made: {error.strerror or error}") from error

@@ -42,10 +42,17 @@ class _Private(Struct, frozen=True):
 
     variables: dict[str, str]
     locks: tuple[int, ...]
+    #: for errors of its disk
+    cache: str
 
     def run(self, argv: Sequence[str], purpose: str, ok: Sequence[int] = (0,)) -> bytes:
-        """Run a program of apt; arguments and errors as of run.run."""
-        return run(argv, purpose=purpose, env=self.variables, hold=self.locks, ok=ok)
+        """Run a program of apt; arguments and errors as of run.run. Raises BuildError when a disk is the reason."""
+        try:
+            return run(argv, purpose=purpose, env=self.variables, hold=self.locks, ok=ok)
+        except ProgramError as error:
+            from preroot.packages.apt_errors import explain_disk
+
+            raise explain_disk(_text(error), self.cache) or error from None
 
 
 class AptSource:
@@ -158,7 +165,7 @@ class AptSource:
             fcntl.flock(lock, fcntl.LOCK_EX)
             with self._configuration(setup, architectures) as variables:
                 # apt holds the lock too: should this process be killed, the next one waits until apt has ended
-                environment = _Private(variables, (lock,))
+                environment = _Private(variables, (lock,), str(self._cache))
                 if not set(architectures) <= set(self._fresh):
                     self._update(setup, architectures, environment, reporter)
                 yield environment

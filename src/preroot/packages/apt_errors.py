@@ -60,6 +60,9 @@ _RULES: tuple[_Rule, ...] = (
     (re.compile(r"[Ee]rror: (?P<base>\S+) (?P<suite>\S+) (?:In)?Release: .*EXPKEYSIG (?P<key>[0-9A-F]+)"),
      lambda m, s: (f"{m['base']} {m['suite']} is signed with the expired key {m['key']} of {_keyrings(s)}",
                    "update the keyring's package, or set distribution.keyring")),
+    # apt 2.6 does not say that there is no room for the parts, which it writes to TMPDIR
+    (re.compile(r"Splitting up (?P<path>\S+) into data and signature failed"),
+     lambda m, s: (f"cannot split {m['path']} in the temporary directory", "is there room? set TMPDIR to another")),
     (re.compile(r"(?:[Ee]rror|failed): (?P<base>\S+) (?P<suite>\S+) (?:In)?Release: (?P<reason>.+)"),
      lambda m, s: (f"{m['base']} {m['suite']} has a bad signature: {m['reason']}",
                    f"nothing of it was used; checked with {_keyrings(s)}")),
@@ -81,7 +84,7 @@ def explain_update(output: str, setup: Setup, cache: str) -> BuildError:
 
     Arguments: everything that apt wrote, the setup that it had, and the cache directory (for errors of the disk).
     """
-    disk = _disk(output, cache)
+    disk = explain_disk(output, cache)
     if disk:
         return disk
     for pattern, describe in _RULES:
@@ -100,7 +103,8 @@ def explain_update(output: str, setup: Setup, cache: str) -> BuildError:
     return BuildError(f"apt cannot read the archive: {last_words(output)}")
 
 
-def _disk(output: str, cache: str) -> BuildError | None:
+def explain_disk(output: str, cache: str) -> BuildError | None:
+    """Return the error for a disk that is full or can't be written, None where the reason is another one."""
     if _NO_SPACE.search(output):
         return BuildError(f"no space left on the device of {cache}", f"make room, or {OTHER_CACHE}")
     match = _UNWRITABLE.search(output)
@@ -141,7 +145,7 @@ def explain_install(output: str, requests: Sequence[str]) -> BuildError:
 
 def explain_download(output: str, owners: dict[str, str], cache: str) -> BuildError:
     """Return the error for a failed download; `owners` maps each URI to its `package=version`."""
-    disk = _disk(output, cache)
+    disk = explain_disk(output, cache)
     if disk:
         return disk
     for failed in _FAILED.finditer(output):

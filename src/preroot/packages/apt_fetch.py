@@ -23,6 +23,7 @@ from preroot.packages.apt_host import (
 from preroot.packages.model import Package
 from preroot.progress import Reporter
 from preroot.run import ProgramError, run
+from preroot.scratch import own_directory, sweep
 
 if TYPE_CHECKING:
     from subprocess import Popen
@@ -32,6 +33,8 @@ _HELPER = "/usr/lib/apt/apt-helper"
 #: one call of the helper takes packages of about so many bytes, so that progress is seen and two calls overlap
 _BATCH = 8 << 20
 _PARALLEL = 2
+#: files that are being downloaded lie in directories that are named so, below that of the archives
+_PARTIAL = ".partial-"
 
 
 def read_host() -> HostApt:
@@ -86,22 +89,21 @@ def download(
     Raises BuildError naming the package that cannot be had or is not what its digest says; the files that arrived
     before stay.
     """
-    import tempfile
     from concurrent.futures import ThreadPoolExecutor, as_completed
 
     if not Path(_HELPER).exists():
         raise BuildError(f"{_HELPER} is needed to download packages and is not installed", "apt-get install apt")
     archives.mkdir(parents=True, exist_ok=True)
-    _remove_stale(archives)
+    sweep(str(archives), _PARTIAL)
     total = sum(package.size for package in packages)
     with (
-        tempfile.TemporaryDirectory(prefix=".partial-", dir=archives) as aside,
+        own_directory(f"{archives}/{_PARTIAL}") as aside,
         reporter.step("downloading", total) as step,
         ThreadPoolExecutor(_PARALLEL) as pool,
     ):
         running: set[Popen[bytes]] = set()
         calls = [
-            pool.submit(_download_batch, batch, setup, archives, Path(aside), environment, running=running)
+            pool.submit(_download_batch, batch, setup, archives, aside, environment, running=running)
             for batch in _batches(packages)
         ]
         try:
@@ -185,16 +187,3 @@ def _verify(path: Path, package: Package) -> None:
             f"{package.owner}: downloaded {size} bytes with SHA-256 {digest}, not {package.size} with {package.sha256}",
             "`preroot lock --update`",
         )
-
-
-def _remove_stale(archives: Path) -> None:
-    """Remove what killed downloads left behind a day ago and longer."""
-    import shutil
-    import time
-
-    for path in archives.glob(".partial-*"):
-        try:
-            if time.time() - path.stat().st_mtime > 86400:
-                shutil.rmtree(path, ignore_errors=True)
-        except OSError:
-            continue

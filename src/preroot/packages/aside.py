@@ -10,7 +10,6 @@ import contextlib
 import errno
 import hashlib
 import os
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
@@ -46,21 +45,34 @@ def new_file(path: Path) -> Iterator[BinaryIO]:
 
     The directory is made when it is not there. Raises OSError.
     """
+    temporary = f"{path.parent}/{PREFIX}{os.urandom(8).hex()}"
     try:
-        handle, temporary = tempfile.mkstemp(prefix=PREFIX, dir=path.parent)
-    except FileNotFoundError:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(prefix=PREFIX, dir=path.parent)
-    try:
-        with os.fdopen(handle, "w+b", buffering=1 << 18) as file:
+        with os.fdopen(_create(temporary), "w+b", buffering=1 << 18) as file:
             yield file
             file.flush()
-            os.fchmod(handle, 0o644)
-        Path(temporary).replace(path)
+            os.fchmod(file.fileno(), 0o644)
+        os.replace(temporary, path)  # noqa: PTH105
     except BaseException:
-        with contextlib.suppress(OSError):
-            Path(temporary).unlink()
+        try:
+            _discard(temporary)
+        except BaseException:  # a signal, while removing: what was begun is ended first
+            _discard(temporary)
+            raise
         raise
+
+
+def _create(path: str) -> int:
+    flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+    try:
+        return os.open(path, flags, 0o600)
+    except FileNotFoundError:
+        os.makedirs(os.path.dirname(path), exist_ok=True)  # noqa: PTH103, PTH120
+        return os.open(path, flags, 0o600)
+
+
+def _discard(path: str) -> None:
+    with contextlib.suppress(OSError):
+        os.unlink(path)  # noqa: PTH108
 
 
 def write_sealed(path: Path, payload: bytes) -> None:
