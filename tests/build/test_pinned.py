@@ -37,7 +37,10 @@ def edit_lock(output: Path, change: Callable[[dict[str, Any]], object]) -> bytes
 CHANGES: dict[str, tuple[Callable[[dict[str, Any]], object], str]] = {
     "preroot": (lambda lock: lock.update(preroot="0.0.1"), "the lock was written by preroot 0.0.1, this is"),
     "tool": (lambda lock: lock["tools"].update(libzstd="1.4.0"), "libzstd is 1.* here and 1.4.0 in the lock"),
-    "feature": (lambda lock: lock["data"].pop("feature udev"), "feature udev: not as when the lock was written"),
+    "feature": (
+        lambda lock: lock["data"].update({"feature udev": "0" * 64}),
+        "feature udev: not as when the lock was written",
+    ),
 }
 
 
@@ -80,4 +83,13 @@ def test_a_lock_without_tools_is_no_error_and_is_told(preroot: Command, output: 
     edit_lock(output, lambda lock: lock.update(tools={}))
     done = preroot("build", "--output", output, "--locked", "--set", "failure.delay=3")
     assert done.returncode == 0
-    assert "note: the lock names no version of kmod, libzstd" in done.stderr
+    assert "note: the lock does not pin kmod, libzstd: a build without --locked adds it" in done.stderr
+
+
+def test_another_recipe_with_the_same_packages_is_not_refused(preroot: Command, output: Path) -> None:
+    before = (output / "preroot.lock").read_bytes()
+    for changed in (["--set", 'part.base.features=["...", "xen"]'], ["--feature", "-erofs"]):
+        done = preroot("build", "--output", output, "--locked", *changed)
+        assert done.returncode == 0, done.stderr
+        assert ("does not pin feature xen" in done.stderr) == ("xen" in changed[-1])
+    assert (output / "preroot.lock").read_bytes() == before

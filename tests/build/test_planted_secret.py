@@ -42,6 +42,7 @@ COMMANDS = (
     "ls -l {image}", "ls --json {image}",
     "build {recipe} --output {other} --set failure.delay=3 --set access.password-hash={other_hash}",
     "diff {image} {other}/image.initrd", "diff --json {image} {other}/image.initrd", "sbom {image} --lock {lock}",
+    "size {image} --by directory", "size {image} --json --html {out}/size.html",
     "sbom --format cyclonedx {image} --lock {lock}", "verify {image}", "verify --json {image} {recipe}",
     "verify {image} {recipe} --set compression.level=1", "boot {image} --timeout 0.5", "store verify", "doctor",
     "features emergency-shell --json", "schema",

@@ -8,56 +8,83 @@ from image_samples import LOCK
 from msgspec import structs
 
 import preroot
-from preroot.engine.pinning import brought_up_to_date, changes, data_digests, refuse, tool_changes
+from preroot.engine.pinning import brought_up_to_date, changes, data_digests, refuse, tool_changes, unpinned
 from preroot.errors import BuildError
 from preroot.image.compress import codec_tools
 from preroot.packages.model import LocalPackage
 from preroot.recipe.conditions import Chosen
 from preroot.recipe.distributions import DistributionInfo, load_distribution
 from preroot.recipe.drivers import Driver
-from preroot.recipe.features import Content, DlopenFact, Generate
-from preroot.recipe.libraries import Libraries
+from preroot.recipe.features import Content, DlopenFact, Feature, Generate, Option
+from preroot.recipe.libraries import NO_LIBRARIES, Libraries
 from preroot.recipe.search import BUILT_IN, SearchPath
 
 RUNTIME = {"systemd/emergency": b"#!/bin/sh\n", "systemd/unused": b"x"}
 FEATURE = Chosen("base", "what it is", {}, Content(generate=(Generate("etc/x", source="systemd/emergency"),)))
 
 DRIVERS = {"x": Driver(evidence="here")}
-OTHER = structs.replace(FEATURE, content=structs.replace(FEATURE.content, directory=("srv",)))
+WRITTEN = {"base": Feature(summary="what it is", options={"x": Option(help="what for")})}
+OTHER = {"base": structs.replace(WRITTEN["base"], directory=("srv",))}
 
 
 def debian() -> DistributionInfo:
     return load_distribution("debian", "trixie", "amd64", SearchPath((BUILT_IN,)))
 
 
+def digests(
+    written: dict[str, Feature], distribution: DistributionInfo, runtime: dict[str, bytes], drivers: dict[str, Driver],
+    libraries: Libraries = NO_LIBRARIES,
+) -> dict[str, str]:  # fmt: skip
+    return data_digests(
+        [FEATURE], written, distribution=distribution, runtime=runtime, drivers=drivers, libraries=libraries
+    )
+
+
 def test_what_is_used_is_digested_by_name() -> None:
-    found = data_digests([FEATURE], debian(), RUNTIME, DRIVERS)
+    found = digests(WRITTEN, debian(), RUNTIME, DRIVERS)
     assert list(found) == ["distribution debian", "drivers", "feature base", "libraries", "runtime systemd/emergency"]
-    assert data_digests([structs.replace(FEATURE, summary="other words")], debian(), RUNTIME, DRIVERS) == found
+    told = {"base": Feature(summary="other words", options={"x": Option(help="in other words")})}
+    assert digests(told, debian(), RUNTIME, DRIVERS) == found
     optional = {"x": structs.replace(DRIVERS["x"], firmware="optional")}
-    assert data_digests([FEATURE], debian(), RUNTIME, optional)["drivers"] != found["drivers"]
+    assert digests(WRITTEN, debian(), RUNTIME, optional)["drivers"] != found["drivers"]
     fact = Libraries((DlopenFact("usr/bin/x", ("liba.so.1",), "seen"),))
-    assert data_digests([FEATURE], debian(), RUNTIME, DRIVERS, fact)["libraries"] != found["libraries"]
+    assert digests(WRITTEN, debian(), RUNTIME, DRIVERS, fact)["libraries"] != found["libraries"]
 
 
 @pytest.mark.parametrize(
     ("feature", "distribution", "runtime", "differs"),
     [
         (OTHER, {}, {}, "feature base"),
-        (FEATURE, {"merged": {}}, {}, "distribution debian"),
-        (FEATURE, {}, {"systemd/emergency": b"#!/bin/sh\nexit\n"}, "runtime systemd/emergency"),
-        (FEATURE, {}, {"systemd/unused": b"y"}, ""),
-        (FEATURE, {"keyrings": ("elsewhere",)}, {}, ""),
+        (WRITTEN, {"merged": {}}, {}, "distribution debian"),
+        (WRITTEN, {}, {"systemd/emergency": b"#!/bin/sh\nexit\n"}, "runtime systemd/emergency"),
+        (WRITTEN, {}, {"systemd/unused": b"y"}, ""),
+        (WRITTEN, {"keyrings": ("elsewhere",)}, {}, ""),
     ],
 )  # fmt: skip
 def test_each_change_is_told_by_name(
-    feature: Chosen, distribution: dict[str, object], runtime: dict[str, bytes], differs: str
+    feature: dict[str, Feature], distribution: dict[str, object], runtime: dict[str, bytes], differs: str
 ) -> None:
-    lock = brought_up_to_date(LOCK, data_digests([FEATURE], debian(), RUNTIME, DRIVERS))
-    now = data_digests([feature], structs.replace(debian(), **distribution), RUNTIME | runtime, DRIVERS)
+    lock = brought_up_to_date(LOCK, digests(WRITTEN, debian(), RUNTIME, DRIVERS))
+    now = digests(feature, structs.replace(debian(), **distribution), RUNTIME | runtime, DRIVERS)
     expected = [f"{differs}: not as when the lock was written"] if differs else []
     assert list(changes(lock, now)) == expected
     assert not list(changes(brought_up_to_date(lock, now), now))
+
+
+def test_another_recipe_is_no_change_of_data() -> None:
+    """Features that it takes or leaves are not those of the lock in another form."""
+    lock = brought_up_to_date(LOCK, {"feature a": "1", "feature b": "2"})
+    assert not list(changes(lock, {"feature b": "2", "feature c": "3"}))
+    assert unpinned(lock, ["feature b", "feature c"]) == (
+        "the lock does not pin feature c: a build without --locked adds it"
+    )
+    assert unpinned(lock, ["feature a"]) == ""
+
+
+def test_many_changes_are_not_all_named() -> None:
+    names = [f"feature {letter}" for letter in "abcdefgh"]
+    (said,) = changes(brought_up_to_date(LOCK, dict.fromkeys(names, "1")), dict.fromkeys(names, "2"))
+    assert said.startswith("feature a, feature b") and "feature f and 2 more: not as" in said
 
 
 def test_a_changed_directory_is_told_as_the_recipe_names_it() -> None:

@@ -36,7 +36,7 @@ from preroot.inspect.size import (
     sizes_of_plan,
 )
 from preroot.inspect.why import WhyPath
-from preroot.tree.model import Reason, ReasonKind, Tree
+from preroot.tree.model import BytesContent, Entry, Reason, ReasonKind, Tree
 
 READ = ContentReader().read
 GROUPINGS: tuple[Grouping, ...] = get_args(Grouping)
@@ -127,6 +127,21 @@ def test_an_image_with_its_manifest_says_what_its_plan_says() -> None:
     ]
     for by in GROUPINGS:
         assert groups(sizes, by) == groups(planned, by)
+
+
+@pytest.mark.parametrize("secret", [b"", b"#!/b", b"planted" * 99])
+def test_of_a_secret_nothing_is_told(secret: bytes) -> None:
+    """Neither by its own size, nor by what is left of its part, nor by its kind."""
+    entry = Entry("etc/key", "file", 0o755, 0, 0, "recipe", (), content=BytesContent(secret, secret=True))
+    content = tree(*LINKED.entries.values(), entry)
+    made, data = plan(part("base", content), secret=True), archive_of(content)
+    manifest = make_manifest(made, WrittenImage("t", 1, "0", (WrittenPart("base", 0, len(data), len(data)),)), {})
+    sizes, planned = sizes_of_archive(read_archive(data, "t"), manifest), sizes_of_plan(made, READ)
+    assert sizes.unpacked == planned.unpacked and sizes.headers == planned.headers
+    assert [each for each in sizes.files if each.path == "etc/key"] == [
+        SizedFile("etc/key", 0, "base", kind_of("etc/key", 0o755, None), "recipe")
+    ]
+    assert sizes.files == planned.files
 
 
 def test_hard_links_count_once() -> None:

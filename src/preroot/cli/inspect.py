@@ -166,19 +166,10 @@ def _described(path: ImagePath) -> str:
 
 
 def _changed(change: Change) -> str:
-    """Return what is different, in words: `mode 0644 → 0600, size 1.0 kB → 2.0 kB`."""
-    before, after = change.before, change.after
-    shown = {
-        "type": (before.type, after.type),
-        "mode": (f"{before.mode:04o}", f"{after.mode:04o}"),
-        "owner": (f"{before.uid}:{before.gid}", f"{after.uid}:{after.gid}"),
-        "size": (str(before.size), str(after.size)),
-        "target": (printable(before.target), printable(after.target)),
-        "device": (_device(before), _device(after)),
-    }
-    words = [f"{what} {shown[what][0]} → {shown[what][1]}" if what in shown else what for what in change.what]
-    return ", ".join(words)
+    """Return what is different, in words: `mode 0644 → 0600, size 1000 → 2000`."""
+    from preroot.inspect.diff import in_words
 
-
-def _device(path: ImagePath) -> str:
-    return "none" if path.device is None else "{} {}:{}".format(*path.device)
+    return ", ".join(
+        f"{what} {printable(before)} → {printable(after)}" if before or after else what
+        for what, before, after in in_words(change)
+    )

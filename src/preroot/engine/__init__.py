@@ -34,7 +34,7 @@ from preroot.engine.building import (
 from preroot.engine.checks import Check, Problem, checked
 from preroot.engine.local import read_local
 from preroot.engine.locking import Chooser, LockChange, Locked, common_lock, find_lock, lock_path
-from preroot.engine.pinning import brought_up_to_date, changes, refuse, tool_changes
+from preroot.engine.pinning import brought_up_to_date, changes, refuse, tool_changes, unpinned
 from preroot.engine.planning import Gathered, Planner, gather, scan_plan, unpacked
 from preroot.engine.workspace import Workspace, runtime_directories, source_of
 from preroot.errors import BuildError, PrerootError, RecipeError
@@ -175,11 +175,11 @@ class Engine:
         found = tuple(changes(locked.lock, locked.data, locked.local.pins))
         if frozen:
             refuse(found)
-        if not found or not write:
+        lock = brought_up_to_date(locked.lock, locked.data, locked.local.pins)
+        if frozen or not write or lock == locked.lock:
             return locked
         for change in found:
             self.reporter.note(f"{change}; the lock has been brought up to date")
-        lock = brought_up_to_date(locked.lock, locked.data, locked.local.pins)
         write_lock(path, lock)
         return structs.replace(locked, lock=lock)
 
@@ -257,7 +257,7 @@ class Engine:
         plan = self.plan(loaded, locked)
         for warning in plan.warnings:
             self.reporter.warn(warning)
-        self._check_tools(locked.lock, plan.lock.tools, frozen=frozen)
+        self._check_tools(locked, plan.lock.tools, frozen=frozen)
         threads = loaded.recipe.compression.threads
         with Staging() as staging:
             result = self._stage(
@@ -268,16 +268,17 @@ class Engine:
             staging.commit()
         return structs.replace(result, consulted={**before, **locked.files}, written=staging.stamps)
 
-    def _check_tools(self, lock: Lock, tools: Mapping[str, str], *, frozen: bool) -> None:
-        """Tell which tools have other versions than in the lock; raise BuildError for them if it is frozen."""
-        found = tuple(tool_changes(lock, tools))
+    def _check_tools(self, locked: Locked, tools: Mapping[str, str], *, frozen: bool) -> None:
+        """Tell which tools have other versions than in the lock; raise BuildError for them if it is frozen.
+
+        What a frozen lock does not pin, tools or preroot's data, is told.
+        """
+        found = tuple(tool_changes(locked.lock, tools))
         if frozen:
             refuse(found)
-            lacking = sorted(tools.keys() - lock.tools.keys())
-            if lacking:
-                self.reporter.note(
-                    f"the lock names no version of {', '.join(lacking)}: a build without --locked adds it"
-                )
+            note = unpinned(locked.lock, (*tools, *locked.data))
+            if note:
+                self.reporter.note(note)
         for change in found:
             self.reporter.note(f"{change}; the lock has been brought up to date")
 

@@ -174,7 +174,10 @@ class Chooser:
         }
         features = [each for group in chosen.values() for each in group]
         drivers = load_drivers(self._search)
-        data = data_digests(features, self.distribution, self.runtime, drivers, libraries)
+        data = data_digests(
+            features, self.features, distribution=self.distribution, runtime=self.runtime, drivers=drivers,
+            libraries=libraries,
+        )  # fmt: skip
         return Locked(
             lock, self.specs, chosen, self.requests(chosen), self.distribution, self.runtime, drivers, libraries, data,
             files, local=self.local,

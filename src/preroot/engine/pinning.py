@@ -20,6 +20,7 @@ from preroot.packages.model import LocalPackage, Lock
 from preroot.recipe.conditions import Chosen
 from preroot.recipe.distributions import DistributionInfo
 from preroot.recipe.drivers import Driver
+from preroot.recipe.features import Feature
 from preroot.recipe.libraries import NO_LIBRARIES, Libraries
 
 #: What of a distribution decides which packages are asked for and where they come from, which is the request digest's
@@ -27,11 +28,16 @@ from preroot.recipe.libraries import NO_LIBRARIES, Libraries
 _NOT_SHAPING = ("consulted", "keyrings", "suites", "scripts", "capabilities", "programs", "files",
                 "unneeded", "components", "kernel_release")  # fmt: skip
 
+#: pieces of data that a message names
+_NAMED = 6
+
 _WAY_OUT = "without --locked the build brings the lock up to date"
 
 
 def data_digests(
     chosen: Iterable[Chosen],
+    written: Mapping[str, Feature],
+    *,
     distribution: DistributionInfo,
     runtime: Mapping[str, bytes],
     drivers: Mapping[str, Driver],
@@ -40,13 +46,13 @@ def data_digests(
     """Return the SHA-256 of each piece of preroot's own data that is used: `feature NAME`, `distribution NAME`,
     `runtime PATH`, `drivers`, `libraries`.
 
-    What counts is what a feature says under the lock's versions: comments, and variants that do not hold, do not.
-    Arguments: the chosen features of all parts, the distribution, the files of runtime/ by path below it, and
-    what is known of drivers and of libraries.
+    A feature counts as it is written, all its variants included, for the recipe's options are no change of it;
+    comments, its summary and its options' help do not count. Arguments: the chosen features of all parts, features by
+    name, the distribution, the files of runtime/ by path below it, and what is known of drivers and of libraries.
     """
     found: dict[str, object] = {}
     for feature in chosen:
-        found[f"feature {feature.name}"] = feature.content
+        found[f"feature {feature.name}"] = _without_words(written[feature.name])
         for file in feature.content.generate:
             if file.source is not None and file.source in runtime:
                 found[f"runtime {file.source}"] = runtime[file.source]
@@ -55,6 +61,12 @@ def data_digests(
     found["drivers"] = {name: structs.replace(each, evidence="") for name, each in drivers.items()}
     found["libraries"] = (libraries.dlopen, libraries.families)
     return {name: _digest(value) for name, value in sorted(found.items())}
+
+
+def _without_words(feature: Feature) -> Feature:
+    """Return a feature without what is said of it to people alone."""
+    options = {name: structs.replace(option, help="") for name, option in feature.options.items()}
+    return structs.replace(feature, summary="", options=options)
 
 
 def _digest(value: object) -> str:
@@ -68,7 +80,10 @@ def brought_up_to_date(lock: Lock, data: Mapping[str, str], local: tuple[LocalPa
 
 
 def changes(lock: Lock, data: Mapping[str, str], local: tuple[LocalPackage, ...] = ()) -> Iterator[str]:
-    """Yield what is not as it was when the lock was written, in words: directories, preroot, features, runtime."""
+    """Yield what is not as it was when the lock was written, in words: directories, preroot, features, runtime.
+
+    Data that the lock does not name yet, or that is not used any more, is no change of it but of the recipe.
+    """
     before, now = ({each.name: each for each in some} for some in (lock.local, local))
     for name in sorted({*before, *now}):
         if before.get(name) != now.get(name):
@@ -76,9 +91,16 @@ def changes(lock: Lock, data: Mapping[str, str], local: tuple[LocalPackage, ...]
             yield f"{' '.join(each.paths)} ({name} {each.version}): not as when the lock was written"
     if lock.preroot != preroot.__version__:
         yield f"the lock was written by preroot {lock.preroot}, this is {preroot.__version__}"
-    differing = [name for name in sorted({*lock.data, *data}) if lock.data.get(name) != data.get(name)]
+    differing = [name for name in sorted(data) if lock.data.get(name, data[name]) != data[name]]
     if differing:
-        yield f"{', '.join(differing)}: not as when the lock was written"
+        more = f" and {len(differing) - _NAMED} more" if len(differing) > _NAMED else ""
+        yield f"{', '.join(differing[:_NAMED])}{more}: not as when the lock was written"
+
+
+def unpinned(lock: Lock, now: Iterable[str]) -> str:
+    """Return a note on the names of `now` that the lock does not pin, '' if it has them all."""
+    lacking = sorted({*now} - {*lock.data, *lock.tools})
+    return f"the lock does not pin {', '.join(lacking)}: a build without --locked adds it" if lacking else ""
 
 
 def tool_changes(lock: Lock, tools: Mapping[str, str]) -> Iterator[str]:

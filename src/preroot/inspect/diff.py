@@ -95,6 +95,18 @@ def _told(path: str, of: ImagePath, secrets: Collection[str]) -> ImagePath:
     return structs.replace(of, size=0, sha256="") if path in secrets else of
 
 
+def in_words(change: Change) -> tuple[tuple[str, str, str], ...]:
+    """Return (what, before, after) of each difference of a path; of contents there is nothing to show."""
+    return tuple((what, _shown(what, change.before), _shown(what, change.after)) for what in change.what)
+
+
+def _shown(what: str, of: ImagePath) -> str:
+    device = "none" if of.device is None else "{} {}:{}".format(*of.device)
+    values = {"type": of.type, "mode": f"{of.mode:04o}", "owner": f"{of.uid}:{of.gid}", "size": str(of.size),
+              "target": of.target, "device": device}  # fmt: skip
+    return values.get(what, "")
+
+
 def _differences(one: ImagePath, other: ImagePath) -> tuple[str, ...]:
     pairs = {
         "type": (one.type, other.type),

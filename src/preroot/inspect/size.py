@@ -14,6 +14,7 @@ from msgspec import Struct, structs
 
 from preroot.errors import BuildError
 from preroot.image.cpio import archive_size
+from preroot.image.digest import is_secret
 from preroot.image.manifest import Manifest
 from preroot.image.write import alignment, parts_in_order
 from preroot.inspect.archive import Archive, ArchiveEntry
@@ -121,7 +122,8 @@ def sizes_of_plan(plan: Plan, read: Callable[[Entry], bytes] | None = None) -> S
         parts.append(PartSize(part.name, part.codec, part.level, unpacked))
         for entry in entries:
             if entry.type == "file":
-                kind = kind_of(entry.path, entry.mode, read(entry)[:4] if read else None)
+                head = read(entry)[:4] if read and not is_secret(entry) else None
+                kind = kind_of(entry.path, entry.mode, head)
                 files.append(SizedFile(entry.path, entry.size, part.name, kind, entry.owner))
     return Sizes(plan.name, tuple(parts), tuple(files), index_of_plan(plan))
 
@@ -129,24 +131,27 @@ def sizes_of_plan(plan: Plan, read: Callable[[Entry], bytes] | None = None) -> S
 def sizes_of_archive(archive: Archive, manifest: Manifest | None = None) -> Sizes:
     """Return the sizes of an image that was read; with its manifest, owners and reasons too.
 
-    Without one, the parts are named `segment N`. What lies in several segments counts in each of them.
+    Without one, the parts are named `segment N`. What lies in several segments counts in each of them. The content of
+    secrets counts nowhere, as in a plan.
     """
     ours = {part.offset: part for part in manifest.parts} if manifest else {}
-    owners = {
-        (part.name, entry.path): entry.owner for part in ours.values() for entry in part.entries
-    }  # fmt: skip
+    known = {(part.name, entry.path): entry for part in ours.values() for entry in part.entries}
     parts, files = [], []
     for segment, row in zip(archive.segments, segment_rows(archive), strict=True):
         part = ours.get(segment.offset)
         name = part.name if part else f"segment {row.number}"
-        parts.append(PartSize(name, segment.codec, part.level if part else 0, row.unpacked, segment.size))
+        unpacked = row.unpacked
         seen: set[int] = set()
         for entry in sorted(segment.entries, key=lambda entry: entry.path):
             if entry.type == "file":
-                size = 0 if entry.offset in seen and entry.links > 1 else entry.size
+                planned = known.get((name, entry.path))
+                hidden = planned is not None and planned.secret  # the size of a secret is told nowhere
+                size = 0 if hidden or (entry.offset in seen and entry.links > 1) else entry.size
+                unpacked -= entry.size + -entry.size % 4 if hidden else 0
                 seen.add(entry.offset)
-                kind = kind_of(entry.path, entry.mode, _head(archive, entry))
-                files.append(SizedFile(entry.path, size, name, kind, owners.get((name, entry.path), "")))
+                kind = kind_of(entry.path, entry.mode, None if hidden else _head(archive, entry))
+                files.append(SizedFile(entry.path, size, name, kind, planned.owner if planned else ""))
+        parts.append(PartSize(name, segment.codec, part.level if part else 0, unpacked, segment.size))
     return Sizes(archive.name, tuple(parts), tuple(files), index_of_manifest(manifest) if manifest else {})
 
 

@@ -18,7 +18,7 @@ from preroot.errors import BuildError
 from preroot.image.digest import image_tree_digest, record, records_digest, secret_record
 from preroot.image.manifest import Manifest, ManifestEntry, ManifestPart
 from preroot.inspect.archive import Segment, read_archive
-from preroot.inspect.diff import Change, ImagePath, diff, path_of_entry, path_of_manifest
+from preroot.inspect.diff import Change, ImagePath, diff, in_words, path_of_entry, path_of_manifest
 
 #: paths of foreign bytes that are named
 _NAMED = 5
@@ -232,17 +232,8 @@ def differences(
 
 
 def _words(change: Change) -> str:
-    """Return what differs, in words: `mode is 0755, not 0644`."""
-    want, have = change.before, change.after
-    shown = {
-        "type": (have.type, want.type),
-        "mode": (f"{have.mode:04o}", f"{want.mode:04o}"),
-        "owner": (f"{have.uid}:{have.gid}", f"{want.uid}:{want.gid}"),
-        "size": (str(have.size), str(want.size)),
-        "target": (have.target, want.target),
-        "device": tuple("none" if each is None else "{} {}:{}".format(*each) for each in (have.device, want.device)),
-    }
+    """Return what differs: `mode is 0755, not 0644`."""
     return ", ".join(
-        f"{what} is {shown[what][0]}, not {shown[what][1]}" if what in shown else f"{what} differs"
-        for what in change.what
+        f"{what} is {there}, not {expected}" if there or expected else f"{what} differs"
+        for what, expected, there in in_words(change)
     )
