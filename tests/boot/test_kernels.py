@@ -10,7 +10,7 @@ from lab import BUSYBOX, Lab
 
 import kernel_shapes as shapes
 from preroot.boot.scenario import Expect
-from preroot.engine.proving import read_built
+from preroot.engine import read_built
 
 
 def unpacked() -> Path:

@@ -12,8 +12,7 @@ from pathlib import Path
 import pytest
 from small_world import OUTPUTS, World, argv, build, environment, outputs
 
-from preroot.engine import Engine, Workspace
-from preroot.engine.proving import read_built
+from preroot.engine import Engine, Workspace, read_built
 
 BUILD = ("build", "small.toml", "--output", "out")
 

@@ -22,7 +22,6 @@ from fixture_types import LockMaker
 
 from preroot.engine import Engine, Overrides
 from preroot.facts.arch import arch
-from preroot.image.content import ContentReader
 from preroot.tree.model import Plan
 
 #: mounted over the image by its own init
@@ -54,13 +53,13 @@ class Image:
     """The contents of all parts, as the kernel would unpack them one over the other. Paths start with a slash."""
 
     def __init__(self, plan: Plan, engine: Engine) -> None:
-        self._reader = ContentReader(engine.store)
+        self._read = engine.read
         self.entries = {f"/{path}": entry for part in plan.parts for path, entry in part.tree.entries.items()}
         self.files = {path: entry for path, entry in self.entries.items() if entry.type == "file"}
         self._elf: dict[str, Elf | None] = {}
 
     def data(self, path: str) -> bytes:
-        return self._reader.read(self.files[path])
+        return self._read(self.files[path])
 
     def real(self, path: str, depth: int = 0) -> str | None:
         """Return the path without links, None where it leads nowhere; what exists at boot stays as it is."""

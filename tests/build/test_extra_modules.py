@@ -17,7 +17,6 @@ from kernel_package import unpacked_kernel
 
 import kernel_shapes as shapes
 from preroot.engine import BuildError, Engine, Package, Plan, Reporter, Resolution, Silent, Source
-from preroot.engine.locking import Chooser
 from preroot.recipe.load import LoadedRecipe
 
 RECIPE = """\
@@ -190,8 +189,7 @@ def test_modules_of_a_package_below_updates(engine: Engine, recipe: Path, tmp_pa
         "lib/modules/9.9/updates/dkms/only_there.ko": other,
     })  # fmt: skip
     loaded = loaded_with(engine, recipe, 'add-modules = ["virtio_input"]\n')
-    distribution = Chooser(loaded, engine.workspace.search).distribution
-    source = WithPackage(engine.source(loaded.recipe.distribution, distribution), file, "own-modules")
+    source = WithPackage(engine.source(loaded.recipe.distribution), file, "own-modules")
     with Engine(engine.workspace, Silent(), source) as own:
         planned = own.plan(loaded, own.lock(loaded, tmp_path / "own.lock"))
         files = contents(own, planned)

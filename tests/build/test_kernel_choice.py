@@ -12,8 +12,7 @@ import pytest
 from fixture_types import Command
 
 from preroot.engine import Engine, Overrides
-from preroot.engine.locking import Chooser
-from preroot.recipe.distributions import kernel_releases
+from preroot.recipe.distributions import kernel_releases, load_distribution
 
 RECIPE = """\
 name = "small"
@@ -34,8 +33,8 @@ def recipe(tmp_path: Path) -> Path:
 def cloud_kernels(engine: Engine, release: str = "trixie") -> list[str]:
     """Return the releases of Debian's cloud kernels, the newest first."""
     loaded = engine.load(None, Overrides(set=(f"distribution.release={release}",)))
-    chooser = Chooser(loaded, engine.workspace.search)
-    releases = kernel_releases(engine.source(loaded.recipe.distribution).names("linux-image-"), chooser.distribution)
+    info = load_distribution("debian", release, "amd64")
+    releases = kernel_releases(engine.source(loaded.recipe.distribution).names("linux-image-"), info)
     cloud = [each for each in releases if each.endswith("-cloud-amd64")]
     return sorted(cloud, key=lambda each: [int(part) for part in re.findall(r"\d+", each)], reverse=True)
 

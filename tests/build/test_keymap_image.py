@@ -8,7 +8,6 @@ from fixture_types import LockMaker
 
 from preroot.engine import Engine, Overrides
 from preroot.errors import PrerootError
-from preroot.image.content import ContentReader
 from preroot.tree.model import Entry
 
 FEATURE = 'part.base.features=["...", "keymap"]'
@@ -39,13 +38,12 @@ def test_a_german_keymap_with_its_includes(engine: Engine, debian_lock: LockMake
             "include/qwertz-layout.inc",
         )
     }
-    reader = ContentReader(engine.store)
-    assert b'include "de-latin1.kmap"' in reader.read(maps[f"{TOP}/qwertz/de-latin1-nodeadkeys.kmap"])
+    assert b'include "de-latin1.kmap"' in engine.read(maps[f"{TOP}/qwertz/de-latin1-nodeadkeys.kmap"])
     assert all(
         entry.owner.startswith("console-data=") and entry.changes == ("decompressed gz",) for entry in maps.values()
     )
     assert "usr/bin/loadkeys" in found
-    unit = reader.read(found[UNIT]).decode()
+    unit = engine.read(found[UNIT]).decode()
     assert "ExecStart=/usr/bin/loadkeys --quiet de-latin1-nodeadkeys\n" in unit
     assert found["etc/systemd/system/sysinit.target.wants/preroot-keymap.service"].target == f"/{UNIT}"
 

@@ -15,8 +15,7 @@ import pytest
 from msgspec import Struct
 from small_world import OUTPUTS, World, argv, build, environment, outputs
 
-from preroot.engine import Engine, Workspace
-from preroot.engine.proving import read_built
+from preroot.engine import Engine, Workspace, read_built
 from preroot.errors import BuildError
 
 KILLER = str(Path(__file__).with_name("killer.py"))

@@ -11,7 +11,6 @@ from fixture_types import LockMaker
 from preroot.engine import Engine, Overrides
 from preroot.errors import PrerootError
 from preroot.facts.microcode import amd_narrowed, intel_signatures, parse_cpu, split_signature
-from preroot.image.content import ContentReader
 
 NON_FREE = 'distribution.components=["main", "non-free-firmware"]'
 BOTH = (NON_FREE, 'microcode.vendors=["amd", "intel"]')
@@ -23,7 +22,7 @@ def archive(engine: Engine, lock: Path, *sets: str) -> dict[str, bytes]:
     (part,) = [each for each in engine.plan(loaded, locked).parts if each.name == "microcode"]
     assert part.codec == "none"
     entries = {path.rpartition("/")[2]: entry for path, entry in part.tree.entries.items() if entry.type == "file"}
-    return {name: ContentReader(engine.store).read(entry) for name, entry in entries.items()}
+    return {name: engine.read(entry) for name, entry in entries.items()}
 
 
 @pytest.mark.parametrize("release", ["trixie", pytest.param("bookworm", marks=pytest.mark.matrix)])

@@ -17,7 +17,6 @@ from fixture_types import LockMaker
 
 from preroot.engine import Engine, Overrides
 from preroot.facts.arch import arch as architecture
-from preroot.image.content import ContentReader
 
 BUSYBOX = ("part.base.flavour=busybox", 'part.base.features=["busybox", "ext4", "virtio", "nvme", "scsi"]')
 
@@ -34,9 +33,8 @@ def test_indexes_say_what_the_modules_say(engine: Engine, debian_lock: LockMaker
     values = (f"distribution.release={release}", f"distribution.arch={arch}", *BUSYBOX)
     loaded = engine.load(None, Overrides(set=values))
     plan = engine.plan(loaded, engine.lock(loaded, debian_lock(release, arch, *BUSYBOX)))
-    reader = ContentReader(engine.store)
     entries = next(part.tree.entries for part in plan.parts if part.name == "modules")
-    files = {path: reader.read(entry) for path, entry in entries.items() if entry.type == "file"}
+    files = {path: engine.read(entry) for path, entry in entries.items() if entry.type == "file"}
     modules = {name_of(path): Module(data) for path, data in files.items() if path.endswith(".ko")}
     indexes = {PurePosixPath(path).name: data.decode() for path, data in files.items()
                if "/modules." in path and not path.endswith(".bin")}  # fmt: skip

@@ -14,8 +14,7 @@ from pathlib import Path
 import pytest
 from fixture_types import Command
 
-from preroot.engine import Engine, Workspace
-from preroot.engine.building import read_manifest
+from preroot.engine import Engine, Workspace, read_manifest
 from preroot.errors import RecipeError
 from preroot.inspect.archive import read_file
 from preroot.recipe.search import BUILT_IN, SearchPath

@@ -17,7 +17,7 @@ from preroot.scratch import scratch
 
 if TYPE_CHECKING:
     from preroot.boot.platforms import Bus
-    from preroot.engine.proving import BootOptions, Proof
+    from preroot.engine import BootOptions, Proof
 
 #: where the context keeps what stands behind `--`
 _CMDLINE = "preroot.cmdline"
@@ -70,7 +70,7 @@ def boot_command(
       preroot boot my.toml --memory 512 -- systemd.log_level=debug
       preroot boot --root debian
     """
-    from preroot.engine.proving import BootOptions
+    from preroot.engine import BootOptions
 
     overrides = overrides_from(options)
     how = BootOptions(root=root, bus=bus, timeout=timeout, memory=memory, cmdline=context.meta[_CMDLINE])

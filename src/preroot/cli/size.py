@@ -95,7 +95,8 @@ def _manifest_of(image: Path, archive: Archive) -> Manifest | None:
     """Return the manifest beside an image, None where there is none or it is another image's."""
     from hashlib import sha256
 
-    from preroot.engine.building import output_names, read_manifest
+    from preroot.engine import read_manifest
+    from preroot.engine.building import output_names
 
     path = output_names(image.stem, image.parent)["manifest"]
     if not path.exists():

@@ -13,7 +13,7 @@ from preroot.cli.report import plain_text, print_json, printable, reporter_for, 
 from preroot.engine import Engine, Overrides
 
 if TYPE_CHECKING:
-    from preroot.engine.verifying import Verdict
+    from preroot.engine import Verdict
 
 
 @click.command("verify")

@@ -91,7 +91,8 @@ def why_command(
 
 
 def _index_of_image(image: Path) -> dict[str, WhyPath]:
-    from preroot.engine.building import output_names, read_manifest
+    from preroot.engine import read_manifest
+    from preroot.engine.building import output_names
 
     manifest = image if image.suffix == ".json" else output_names(image.stem, image.parent)["manifest"]
     return index_of_manifest(read_manifest(manifest))

@@ -55,23 +55,25 @@ from preroot.unchanged import stamp
 
 if TYPE_CHECKING:
     from preroot.boot.stage import DiskEntry
-    from preroot.engine.proving import BootOptions, Proof
+    from preroot.engine.proving import BootOptions, BuiltImage, Proof, read_built
     from preroot.engine.verifying import Verdict
     from preroot.packages.deb import read_package
 
 #: Names that are imported when they are first used: name → module. Starting is a part of the figures.
 _LATER = {
     "BootOptions": "preroot.engine.proving",
+    "BuiltImage": "preroot.engine.proving",
     "Proof": "preroot.engine.proving",
+    "read_built": "preroot.engine.proving",
     "Verdict": "preroot.engine.verifying",
     "read_package": "preroot.packages.deb",
 }
 
 __all__ = [
-    "BootOptions", "BuildError", "BuildResult", "Check", "Distribution", "Engine", "Entry", "KernelPlan",
+    "BootOptions", "BuildError", "BuildResult", "BuiltImage", "Check", "Distribution", "Engine", "Entry", "KernelPlan",
     "LoadedRecipe", "Lock", "LockChange", "Locked", "Overrides", "Package", "PartPlan", "Plan", "PrerootError",
     "Problem", "Proof", "Recipe", "RecipeError", "Reporter", "Resolution", "Scan", "Silent", "Source", "Step",
-    "Unexplained", "Verdict", "Workspace", "default_workspace", "read_manifest", "read_package",
+    "Unexplained", "Verdict", "Workspace", "default_workspace", "read_built", "read_manifest", "read_package",
 ]  # fmt: skip
 
 
