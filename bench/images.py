@@ -11,6 +11,7 @@ from msgspec import Struct
 
 from bench.chroots import module_name
 from preroot.inspect.archive import read_file
+from preroot.inspect.size import groups, sizes_of_archive
 
 #: directories at the top that are links in a merged /usr
 _MERGED = ("bin/", "sbin/", "lib/", "lib64/")
@@ -28,6 +29,8 @@ class Contents(Struct, frozen=True):
     size: int
     uncompressed: int
     recompressed: int
+    #: kind of file → bytes of contents, as `preroot size --by kind` tells them
+    kinds: dict[str, int] = {}
 
 
 def read(image: Path, cache: Path) -> Contents:
@@ -51,6 +54,7 @@ def read(image: Path, cache: Path) -> Contents:
         size=archive.size,
         uncompressed=len(plain),
         recompressed=int(known.read_text()),
+        kinds={group.name: group.size for group in groups(sizes_of_archive(archive), "kind")},
     )
 
 

@@ -21,7 +21,7 @@ def report(results: Results, scope: Scope) -> str:
         parts += [f"### {kernel.package} ({kernel.release})", images(kernel)]
         if kernel.cases:
             parts.append(cases(kernel.cases))
-        parts += [bars(kernel), capabilities(kernel, scope)]
+        parts += [bars(kernel), kinds(kernel), capabilities(kernel, scope)]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
@@ -108,6 +108,24 @@ def bars(kernel: Kernel) -> str:
 def _ratio(title: str, ours: float, theirs: float, bar: float) -> list[str]:
     ratio = ours / theirs
     return [title, f"{ratio:.3f}", f"≤ {bar:.3f}", "yes" if ratio <= bar else "**no**"]
+
+
+#: kinds that take less than this in every image are added up (bytes)
+_SMALL = 500_000
+
+
+def kinds(kernel: Kernel) -> str:
+    """Return where the bytes of the images are, by kind of file, uncompressed."""
+    rows = [row for row in kernel.rows if row.kinds]
+    most: dict[str, int] = {}
+    for row in rows:
+        for kind, size in row.kinds.items():
+            most[kind] = max(size, most.get(kind, 0))
+    large = sorted((kind for kind in most if most[kind] >= _SMALL), key=lambda kind: (-most[kind], kind))
+    lines = [[kind, *(megabytes(row.kinds.get(kind, 0)) for row in rows)] for kind in large]
+    small = [sum(size for kind, size in row.kinds.items() if kind not in large) for row in rows]
+    lines.append(["all else", *map(megabytes, small)])
+    return table(["MB uncompressed", *map(_short, rows)], lines) if rows else ""
 
 
 def capabilities(kernel: Kernel, scope: Scope) -> str:

@@ -37,6 +37,8 @@ class Row(Struct, frozen=True):
     recompressed: int = 0
     modules: int = 0
     capabilities: tuple[str, ...] = ()
+    #: kind of file → bytes, uncompressed
+    kinds: dict[str, int] = {}
     boots: Boots | None = None
 
 

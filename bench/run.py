@@ -123,7 +123,7 @@ class Bench:
         """Return a row with what its image has in it."""
         able = tuple(each.name for each in self.scope.capability if not scope.lacks(each, contents, kernel))
         return replace(row, size=contents.size, uncompressed=contents.uncompressed, recompressed=contents.recompressed,
-                      modules=len(contents.modules), capabilities=able)  # fmt: skip
+                      modules=len(contents.modules), capabilities=able, kinds=contents.kinds)  # fmt: skip
 
     def booted(self, rows: list[Row], paths: dict[str, Path], kernel: KernelFiles) -> list[Row]:
         """Return the rows with how their images boot.

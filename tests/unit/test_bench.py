@@ -195,3 +195,15 @@ def test_a_page_of_the_project_takes_the_figures(tmp_path: Path) -> None:
     page.write_text((Path(__file__).resolve().parents[2] / "docs/performance.md").read_text())
     report.write("figures", page)
     assert "\nfigures\n" in page.read_text()
+
+
+def test_where_the_bytes_are_adds_up() -> None:
+    rows = (
+        Row("one", "one", "1", kinds={"kernel modules": 9_000_000, "locales": 600_000, "scripts": 1000, "units": 2000}),
+        Row("two", "two", "1", kinds={"kernel modules": 4_000_000, "scripts": 3000}),
+        Row("none", "none", "1"),
+    )
+    lines = report.kinds(Kernel("p", "6", "1", rows)).splitlines()
+    assert lines[0] == "| MB uncompressed | one | two |"
+    assert lines[2:] == ["| kernel modules | 9.0 | 4.0 |", "| locales | 0.6 |  |", "| all else | 0.0 | 0.0 |"]
+    assert report.kinds(Kernel("p", "6", "1", rows[2:])) == ""
