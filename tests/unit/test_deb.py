@@ -13,7 +13,7 @@ from typing import Any
 import deb_samples as samples
 import pytest
 import zstandard
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from preroot.errors import BuildError
@@ -175,6 +175,7 @@ def test_each_truncation_is_noticed(suffix: str) -> None:
         assert refusal(data[:end])
 
 
+@example(b"\n", 360)  # in the name of a member
 @given(st.binary(max_size=400), st.integers(0, 3000))
 def test_random_damage_is_never_a_traceback(noise: bytes, at: int) -> None:
     for suffix in ("", ".xz"):

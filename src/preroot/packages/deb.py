@@ -88,7 +88,7 @@ class Deb:
             raise self._fail(f"has {name!r} where {wanted} must be")
         if suffix not in _CODEC:
             raise self._fail(
-                f"{name} is compressed in a way that preroot does not read (it reads gz, xz, zst and none)"
+                f"has {name!r}, compressed in a way that preroot does not read (it reads gz, xz, zst and none)"
             )
         return suffix
 
