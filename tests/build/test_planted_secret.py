@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 from fixture_types import Command
 
+from preroot.cli import _COMMANDS
 from preroot.engine import Engine, Workspace, read_manifest
 from preroot.errors import RecipeError
 from preroot.inspect.archive import read_file
@@ -35,7 +36,8 @@ source = "key"
 COMMANDS = (
     "build {recipe} --output {out}", "build {recipe} --output {out} --sbom spdx --sbom cyclonedx",
     "build {recipe} --output {out} --json", "build {recipe} --output {out} --locked", "plan {recipe}",
-    "plan {recipe} --json", "plan {recipe} --explain", "plan {recipe} --left-out", "plan {recipe} --size",
+    "plan {recipe} --json", "plan {recipe} --explain", "plan {recipe} --left-out",
+    "plan {recipe} --unexplained", "plan {recipe} --size",
     "plan {recipe} --unexplained",
     "lock {recipe}", "why {recipe} etc/key", "why --json {recipe} etc/shadow", "why --json --image {image} etc/key",
     "ls -l {image}", "ls --json {image}",
@@ -44,7 +46,7 @@ COMMANDS = (
     "size {image} --by directory", "size {image} --json --html {out}/size.html",
     "sbom --format cyclonedx {image} --lock {lock}", "verify {image}", "verify --json {image} {recipe}",
     "verify {image} {recipe} --set compression.level=1", "boot {image} --timeout 0.5", "store verify", "doctor",
-    "features emergency-shell --json", "schema",
+    "features emergency-shell --json", "schema", "completion bash",
 )  # fmt: skip
 FAILING = (
     "build {recipe} --output {out} --set access.password-hash:{hash}",
@@ -54,6 +56,10 @@ FAILING = (
     "build {recipe} --output {out} --set packages=[\"no-such-package\"]", "plan {recipe} --feature nowhere",
     "build {recipe} --output {recipe}/below", "why {recipe} etc/keys",
 )  # fmt: skip
+
+
+def test_no_command_is_forgotten() -> None:
+    assert {line.split()[0] for line in COMMANDS} == set(_COMMANDS)
 
 
 class Planted:
@@ -107,14 +113,14 @@ def test_a_planted_secret_is_in_the_image_and_nowhere_else(
     key = recipe.parent / "key"
     key.write_text(planted.key)
     key.chmod(0o600)
-    env = {"PREROOT_CACHE": str(cache), "TMPDIR": str(top / "tmp"), "HOME": str(top / "home"), "PYTHONDEVMODE": "1"}
+    env = {"PREROOT_CACHE": str(cache), "TMPDIR": str(top / "tmp"), "HOME": str(top / "home")}
     image = out / "image.initrd"
     fill = {"recipe": recipe, "out": out, "other": other, "image": image, "lock": recipe.with_suffix(".lock"),
             "hash": planted.hash, "other_hash": planted.other_hash}  # fmt: skip
     said: dict[str, str] = {}
 
-    def run(line: str) -> subprocess.CompletedProcess[str]:
-        done = preroot(*(word.format_map(fill) for word in line.split()), env=env, cwd=top)
+    def run(line: str, **more: str) -> subprocess.CompletedProcess[str]:
+        done = preroot(*(word.format_map(fill) for word in line.split()), env={**env, **more}, cwd=top)
         said[f"{line} #{len(said)}"] = done.stdout + done.stderr
         return done
 
@@ -123,7 +129,7 @@ def test_a_planted_secret_is_in_the_image_and_nowhere_else(
         fails = line.startswith("boot") or "compression" in line
         assert done.returncode == int(fails), (line, done.stderr)
     for line in FAILING:
-        assert run(line).returncode in (1, 2), line
+        assert run(line, PYTHONDEVMODE="1").returncode in (1, 2), line
 
     images = [image, other / "image.initrd"]
     archive = read_file(images[0])
