@@ -28,7 +28,7 @@ _DISPENSABLE = re.compile(r"\[.*\bmodule_unknown\s*=\s*ignore\b.*\]")
 def read_nsswitch(data: bytes) -> PluginConfiguration:
     """Read nsswitch.conf(5): each service is a plugin of the family nss.
 
-    glibc 2.36 to 2.42 pass over lines without a colon (nss_database_from_file in nss/nss_database.c).
+    glibc 2.36 to 2.43 pass over lines without a colon (nss_database_from_file in nss/nss_database.c).
     """
     names: dict[str, None] = {}
     for line in _lines(data):
