@@ -77,7 +77,8 @@ def _show(verdict: Verdict, *, quiet: bool) -> None:
         for note in verdict.notes:
             say(f"note: {note}", err=True)
     if not quiet:
-        how = f"{len(verdict.findings)} differences from" if verdict.findings else style("as", "green")
+        count = len(verdict.findings)
+        how = f"{count} difference{'s' * (count > 1)} from" if count else style("as", "green")
         end = "" if verdict.findings else " says"
         say(f"{verdict.image}: {how} {verdict.against}{end} ({verdict.parts} parts, {verdict.paths} paths)")
         say(f"tree {verdict.tree_digest}")
