@@ -85,8 +85,12 @@ def test_what_the_kernel_would_skip_is_refused(bad: Tree) -> None:
 
 
 def test_the_longest_name_and_target_are_written() -> None:
-    content = tree(file("a" * 4095), other("b", "symlink", target="x" * 4095))
-    assert list(read_archive(archive(content), "x").effective()) == ["a" * 4095, "b"]
+    above = ["/".join(["d" * 255] * depth) for depth in range(1, 16)]
+    longest = f"{above[-1]}/{'e' * 253}/f"
+    assert len(longest) == 4095
+    directories = [other(each, "directory") for each in (*above, longest[:-2])]
+    content = tree(*directories, file(longest), other("x", "symlink", target="x" * 4095))
+    assert list(read_archive(archive(content), "x").effective())[-2:] == [longest, "x"]
 
 
 def test_files_of_4_gib_are_refused() -> None:

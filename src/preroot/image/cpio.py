@@ -19,6 +19,8 @@ _HEADER = b"070701" + b"%08X" * 13
 _HEADER_SIZE = 110
 _TRAILER = b"TRAILER!!!"
 _PATH_MAX = 4096
+#: limits.h: of one part of a path, on the file system that the kernel unpacks to
+_NAME_MAX = 255
 _FILE_LIMIT = 1 << 32
 _DIRECTORY, _FILE, _SYMLINK = 0o040000, 0o100000, 0o120000
 _NODES = {"c": 0o020000, "b": 0o060000}
@@ -46,8 +48,8 @@ def archive_chunks(
         kind, major, minor = _kind(entry)
         data = b""
         if entry.type == "file":
-            data = read(entry)
-            if len(data) >= _FILE_LIMIT:
+            data = b"" if entry.size >= _FILE_LIMIT else read(entry)  # there may be no room for it in memory
+            if max(len(data), entry.size) >= _FILE_LIMIT:
                 raise BuildError(f"{entry.path} of {entry.owner} is 4 GiB or more, which a cpio archive cannot hold")
         elif entry.type == "symlink":
             data = _checked_target(entry)
@@ -125,6 +127,9 @@ def _checked_name(entry: Entry, directories: set[str]) -> bytes:
         raise BuildError(
             f"{path[:60]}… of {entry.owner} has a name of {len(name)} bytes, the kernel unpacks up to 4095"
         )
+    if any(len(part) > _NAME_MAX for part in name.split(b"/")):
+        raise BuildError(f"{path[:60]}… of {entry.owner} has a part of more than {_NAME_MAX} bytes in its name, "
+                         "and the kernel could not unpack it")  # fmt: skip
     if (
         not path
         or b"\0" in name

@@ -78,7 +78,8 @@ def _discard(path: str) -> None:
 def write_sealed(path: Path, payload: bytes) -> None:
     """Write a record that carries its own digest, atomically. Raises OSError."""
     with new_file(path) as file:
-        file.write(_MAGIC + hashlib.sha256(payload).digest() + payload)
+        file.write(_MAGIC + hashlib.sha256(payload).digest())
+        file.write(payload)
 
 
 def read_sealed(path: Path) -> bytes | None:

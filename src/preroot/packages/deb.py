@@ -18,11 +18,12 @@ from preroot.packages.codec import CodecError, decompressed
 from preroot.packages.model import Package
 from preroot.packages.tar import Member, TarError, TarStream
 
-#: A package's contents, decompressed; Debian's largest (game data, debug symbols) have about 3 GB.
-MAX_CONTENTS = 4 << 30
+#: A package's contents, decompressed; Debian's largest (game data, debug symbols) have about 3 GB. More than this is
+#: taken for a bomb: 10 GB of zeros are 1.5 MB of xz.
+MAX_CONTENTS = 8 << 30
 #: All of control.tar, decompressed, and the number of paths; both several times what any package has.
 MAX_CONTROL = 32 << 20
-MAX_MEMBERS = 500_000
+MAX_MEMBERS = 2_000_000
 #: Maintainer scripts (deb-preinst(5) and so on, deb-triggers(5) for what interests them).
 SCRIPTS = ("preinst", "postinst", "prerm", "postrm", "config", "triggers")
 #: Control fields that nothing later reads and that are long.

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import hashlib
 import mmap
+import os
 from collections.abc import Iterator
 from typing import BinaryIO, Protocol, cast
 
@@ -17,6 +18,7 @@ from preroot.packages.tar import Member
 
 #: Larger files are streamed to the blob and learnt from there, so that memory does not grow with them.
 _IN_MEMORY = 8 << 20
+_ZEROS = bytes(1 << 20)
 
 
 class _Hashed:
@@ -107,7 +109,10 @@ def contents(archive: Archive, blob: BinaryIO) -> list[FileInfo]:
             sha256 = hashlib.sha256()
             for piece in archive.content():
                 sha256.update(piece)
-                blob.write(piece)
+                if piece == _ZEROS[: len(piece)]:
+                    blob.seek(len(piece), os.SEEK_CUR)  # a hole: what is nothing but zeros takes no room
+                else:
+                    blob.write(piece)
             files[member.path] = _info(member, member.size, sha256.hexdigest(), offset)
             large.append(member.path)
         else:
@@ -119,6 +124,7 @@ def contents(archive: Archive, blob: BinaryIO) -> list[FileInfo]:
             )  # fmt: skip
         offset += member.size
     blob.flush()
+    os.ftruncate(blob.fileno(), offset)
     for path in large:
         files[path] = _learn_in_place(files[path], blob)
     return [_link_again(each, files) if each.type == "hardlink" else each for each in files.values()]
