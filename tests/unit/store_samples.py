@@ -8,9 +8,9 @@ from pathlib import Path
 
 import deb_samples as samples
 import pytest
-from elf_samples import make_elf
 from module_samples import modinfo, module
 
+from elf_samples import make_elf
 from preroot.packages import aside
 from preroot.packages.model import FileInfo, PackageIndex
 from preroot.packages.store import Store
