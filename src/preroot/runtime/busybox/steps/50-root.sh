@@ -5,10 +5,15 @@
 # coldplug: loads the module of every device that is there. Buses show new devices once their driver is loaded,
 # so the caller repeats it.
 coldplug() {
-    # Read from uevent, as udev does: MMC cards have no file modalias (drivers/mmc/core/bus.c of 7.2).
-    # NUL-separated: a quote in a DMI string would end xargs otherwise.
-    find /sys/devices -name uevent -exec cat {} + 2> /dev/null | awk '/^MODALIAS=/ { print substr($0, 10) }' |
-        sort -u | tr '\n' '\0' | xargs -0 -r modprobe -a -b -q 2> /dev/null || :
+    # MMC cards have their modalias in uevent alone (drivers/mmc/core/bus.c of 7.2); to read all of those would take
+    # a third longer.
+    # NUL-separated: a quote in a DMI string would end xargs otherwise
+    {
+        if [ -d /sys/bus/mmc ]; then
+            cat /sys/bus/mmc/devices/*/uevent | awk '/^MODALIAS=/ { print substr($0, 10) }'
+        fi
+        find /sys/devices -name modalias -exec cat {} +
+    } 2> /dev/null | sort -u | tr '\n' '\0' | xargs -0 -r modprobe -a -b -q 2> /dev/null || :
 }
 
 # find_root: prints the device of $root, false where it is not there (yet).
