@@ -83,15 +83,20 @@ def temporary_directory() -> str:
 
 
 def sweep(base: str, prefix: str = _PREFIX) -> int:
-    """Remove the directories that killed processes of this user left in `base`; return how many there were."""
+    """Remove the directories that killed processes of this user left in `base`; return how many there were.
+
+    Only names that `own_directory` makes count: a user may well have a /tmp/preroot-test.
+    """
+    import re
     import shutil
 
+    ours = re.compile(re.escape(prefix) + r"(?:[a-z]+-)?[0-9a-f]{8}")
     found = 0
     with os.scandir(base) as entries:
         for entry in entries:
             with contextlib.suppress(OSError):
                 if (
-                    entry.name.startswith(prefix)
+                    ours.fullmatch(entry.name)
                     and entry.is_dir(follow_symlinks=False)
                     and entry.stat(follow_symlinks=False).st_uid == os.getuid()
                     and remove_abandoned(entry.path, shutil.rmtree)

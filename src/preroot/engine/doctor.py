@@ -34,6 +34,7 @@ TOOLS: dict[str, Tool] = {
     "apt-config": Tool("reads how this machine reaches its mirror", needed=True),
     "gpgv": Tool("checks the signatures of archives", needed=True),
     "depmod": Tool("indexes the image's kernel modules", needed=True),
+    "systemd-hwdb": Tool("compiles the hardware database for features that take some of it"),
     "lz4": Tool("compresses and reads images with lz4"),
     "mke2fs": Tool("makes ext4 roots for boot", version=("-V",)),
     "debugfs": Tool("sets owners and modes in ext4 roots for boot", version=("-V",)),

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from msgspec import Struct, structs
 
 from preroot.engine.contents import PackageContents
+from preroot.engine.hwdb import with_hwdb
 from preroot.engine.local import KERNEL
 from preroot.engine.locking import Locked
 from preroot.engine.microcode import microcode_entries
@@ -183,7 +184,13 @@ class Planner:
             libraries=self.locked.libraries,
         )
         planned = plan_part(given, self.pool)
-        return structs.replace(planned, tree=self._with_plain_keymaps(planned.tree))
+        if planned.problems:
+            return planned
+        tree, tools = with_hwdb(
+            self._with_plain_keymaps(planned.tree), self.locked.chosen[spec.name], self.recipe, self.contents
+        )
+        self.tools |= tools
+        return structs.replace(planned, tree=tree)
 
     def _with_plain_keymaps(self, tree: Tree) -> Tree:
         """Return the tree with its keymaps decompressed: loadkeys would start sh and gzip for each (kbd 2.10 too)."""

@@ -56,6 +56,8 @@ class Take(Base, frozen=True):
     #: plugin families: "nss:files", "pam:unix", "cryptsetup-token:systemd-tpm2" …
     plugins: tuple[str, ...] = ()
     any: tuple[tuple[str, ...], ...] = ()
+    #: files of usr/lib/udev/hwdb.d that hwdb.bin is compiled from; they are not in the image themselves
+    hwdb: tuple[str, ...] = ()
 
 
 class Modules(Base, frozen=True):

@@ -118,6 +118,13 @@ def build_tree(
     return Tree(dict(sorted(entries.items())))
 
 
+def with_entries(tree: Tree, more: Iterable[Entry], pool: Pool) -> Tree:
+    """Return the tree with entries that were made from what is in it, and the directories above them."""
+    entries = {**tree.entries, **{entry.path: entry for entry in more}}
+    _add_parents(entries, pool)
+    return Tree(dict(sorted(entries.items())))
+
+
 def _same(one: Entry, other: Entry) -> bool:
     def form(entry: Entry) -> tuple[object, ...]:
         # A secret has no digest: its content is not read before the image is written.
