@@ -24,13 +24,15 @@ def scratch(kind: str) -> Iterator[Path]:
     Those that killed processes of this user left behind are removed first. Raises BuildError when there is no room.
     """
     base = temporary_directory()
+    ours = base
     try:
         sweep(base, _PREFIX)
         with own_directory(f"{base}/{_PREFIX}{kind}-") as path:
+            ours = str(path)  # what fails elsewhere from here on is not ours to explain, be it below `base` too
             yield path
     except OSError as error:
         # writing to a file that is open tells no name
-        here = str(error.filename).startswith(base) if error.filename else error.errno in _NO_ROOM
+        here = str(error.filename).startswith(ours) if error.filename else error.errno in _NO_ROOM
         if not here:
             raise
         raise BuildError(f"cannot use the temporary directory {base}: {error.strerror}", _ELSEWHERE) from None

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from preroot.errors import BuildError
 from preroot.scratch import scratch, sweep
 
 
@@ -38,3 +39,13 @@ def test_only_what_was_left_behind_is_removed(base: Path) -> None:
         [*kept, "preroot-file-0123abcd", "preroot-link-0123abcd"]
     )
     assert (base / "preroot-test/mine").exists()
+
+
+def test_what_fails_elsewhere_is_not_blamed_on_it(base: Path) -> None:
+    with pytest.raises(FileNotFoundError), scratch("probe"):
+        (base / "cache/file").read_bytes()
+    with (
+        pytest.raises(BuildError, match=f"cannot use the temporary directory {base}: No such file"),
+        scratch("p") as own,
+    ):
+        (own / "none").read_bytes()
