@@ -96,7 +96,8 @@ MINIMAL = Variant("preroot-minimal", "preroot, minimal: ext4 on virtio",
 
 def with_modules(modules: Iterable[str]) -> Variant:
     """Return the variant that has all of another image's modules too, so that nobody's list decides about sizes."""
-    every = tuple(sorted(modules))
+    # by globs: dracut has them without their firmware, which a driver that is named must have
+    every = tuple(f"{name[:-1]}[{name[-1]}]" for name in sorted(modules))
     return replace(GENERIC, key="preroot-modules", title="preroot, with all modules of that dracut", modules=every)
 
 
