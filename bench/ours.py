@@ -112,23 +112,29 @@ class Ours(Struct, frozen=True):
     kernel: KernelFiles
 
     def build(
-        self, log: Path, *, memory: bool = False, value: int = 90, lock: bool = True, release: str = ""
+        self, log: Path, *, memory: bool = False, value: int = 90, lock: bool = True, release: str = "",
+        modules: bool = True,
     ) -> Cost:  # fmt: skip
         """Build the recipe once, with `value` as what changes; without `lock`, packages are resolved anew.
 
-        `release`: that kernel's image instead of the recipe's own.
+        `release`: that kernel's image instead of the recipe's own. `modules`: with those that the recipe adds by name,
+        which another kernel may not have.
         """
         if not lock:
             self.recipe.with_suffix(".lock").unlink(missing_ok=True)
-        return _build(self.recipe, self.output, self.cache, log, value=value, memory=memory, release=release)
+        return _build(self.recipe, self.output, self.cache, log, value=value, memory=memory, release=release,
+                      modules=modules)  # fmt: skip
 
 
 def _build(
-    recipe: Path, output: Path, cache: Path, log: Path, *, value: int, memory: bool, release: str = ""
+    recipe: Path, output: Path, cache: Path, log: Path, *, value: int, memory: bool, release: str = "",
+    modules: bool = True,
 ) -> Cost:  # fmt: skip
     argv = [PREROOT, "build", "--quiet", str(recipe), "--output", str(output), "--set", f"{_CHANGED}={value}"]
     if release:
         argv += ["--kernel", release, "--set", "kernel.package="]
+    if not modules:
+        argv += ["--set", "kernel.add-modules=[]"]
     return run_once(argv, log, {"PREROOT_CACHE": str(cache)}, memory=memory)
 
 
@@ -222,7 +228,7 @@ class Runs:
         value = 2000 + number
         if not number:  # packages are fetched and unpacked once
             self._ours.build(self._log("second", -1), value=value - 1, release=own)
-        self._ours.build(self._log("second-first", number), value=value, release=other)
+        self._ours.build(self._log("second-first", number), value=value, release=other, modules=False)
         return self._ours.build(self._log("second", number), memory=memory, value=value, release=own)
 
     def unchanged(self, number: int, memory: bool) -> Cost:
