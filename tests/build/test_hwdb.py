@@ -70,6 +70,7 @@ def test_what_the_recipe_adds(engine: Engine, debian_lock: LockMaker) -> None:
             'exclude=["usr/lib/udev/hwdb.d/60-keyboard.hwdb"]',
             "60-keyboard.hwdb is excluded, and feature input takes it",
         ),
+        (OWN.replace("evdev:name:My Keyboard:*\n", ""), "/etc/udev/hwdb.d/99-mine.hwdb:1: Match expected"),
         (f'file=[{{path="{HWDB_BIN}", content="x"}}]', f"{HWDB_BIN} is of recipe, and is to be compiled as well"),
     ],
 )

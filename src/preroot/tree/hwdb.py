@@ -26,13 +26,13 @@ def is_hwdb_source(path: str) -> bool:
 
 def hwdb_key(digests: Mapping[str, str], tool: str) -> str:
     """Return what decides about the result: the tool's version, and path → SHA-256 of the files."""
-    return f"hwdb 1 {tool} {sorted(digests.items())}"
+    return f"hwdb 2 {tool} {sorted(digests.items())}"
 
 
 def compile_hwdb(files: Mapping[str, bytes]) -> bytes:
     """Return hwdb.bin of these files, given by canonical path; those in etc/ win over others of the same name.
 
-    Raises BuildError when systemd-hwdb is missing or fails.
+    Raises BuildError when systemd-hwdb is missing or fails, or passes over a line.
     """
     with scratch("hwdb") as top:
         (top / "usr/lib").mkdir(parents=True)
@@ -45,6 +45,8 @@ def compile_hwdb(files: Mapping[str, bytes]) -> bytes:
         run(["systemd-hwdb", "update", "--strict", "--usr", "--root=/proc/self/cwd"], purpose=PURPOSE, cwd=top,
             warn=said.append)  # fmt: skip
         made = top / HWDB_BIN
-        if not made.is_file():
-            raise BuildError(f"systemd-hwdb made nothing of {', '.join(files)}: {'; '.join(said) or 'it says nothing'}")
+        # --strict does not make every wrong line an error (252, 257): what it says of them must not get lost.
+        if said or not made.is_file():
+            words = "; ".join(line.replace("/proc/self/cwd/", "/") for line in said) or "it says nothing"
+            raise BuildError(f"systemd-hwdb does not take all of {', '.join(sorted(files))}: {words}", "see hwdb(7)")
         return made.read_bytes()
