@@ -13,6 +13,8 @@ from preroot.errors import BuildError
 from preroot.staging import remove_abandoned
 
 _PREFIX = "preroot-"
+#: times that a removal is tried, a hundredth of a second apart
+_TRIES = 50
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _ELSEWHERE = "set TMPDIR to a directory that you can write, with room"
 
@@ -68,9 +70,15 @@ def own_directory(start: str) -> Iterator[Path]:
 
 
 def _remove(path: str) -> None:
+    """Remove a directory; a program that a signal has met in its start may write there for a moment yet."""
     import shutil
+    import time
 
-    shutil.rmtree(path, ignore_errors=True)
+    for _ in range(_TRIES):
+        shutil.rmtree(path, ignore_errors=True)
+        if not os.path.lexists(path):
+            return
+        time.sleep(0.01)
 
 
 def temporary_directory() -> str:
