@@ -43,6 +43,7 @@ TOOL_PACKAGES: Mapping[str, str] = {
     "qemu-system-x86_64": "qemu-system-x86",
     "setpriv": "util-linux",
     "sfdisk": "fdisk",
+    "swtpm": "swtpm",
     "systemd-hwdb": "udev",
     "unshare": "util-linux",
     "xfs_db": "xfsprogs",

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from preroot.boot.qmp import Monitor
     from preroot.boot.serial import Console
+    from preroot.boot.tpm import Tpm
 
 ImageFormat = Literal["raw", "qcow2"]
 Keyboard = Literal["", "usb", "virtio"]
@@ -74,6 +75,8 @@ class MachineSpec(Struct, frozen=True):
     cpu: str = ""
     #: the only keyboard, for `Machine.press`; empty: what the platform has anyway
     keyboard: Keyboard = ""
+    #: directory with the state of its TPM 2.0 (`tpm.Tpm`), made when it is not there; empty: it has no TPM
+    tpm: str = ""
 
 
 def full_cmdline(spec: MachineSpec) -> str:
@@ -224,8 +227,9 @@ class MachineResult(Struct, frozen=True):
 class Machine:
     """A running machine; use it as a context manager, which ends QEMU and all it started in every case.
 
-    `workdir` receives NAME.serial.log, NAME.qemu.log, NAME.argv and, for several initrds, the joined one. `timeout`
-    is in seconds of this host and covers the whole run. `cache` keeps the result of the KVM probe.
+    `workdir` receives NAME.serial.log, NAME.qemu.log, NAME.argv, and where needed NAME.initrd (several, joined) and
+    NAME.tpm.log. `timeout` is in seconds of this host and covers the whole run. `cache` keeps the result of the KVM
+    probe.
     """
 
     console: Console
@@ -239,11 +243,12 @@ class Machine:
         self._cache = cache
         self._process: Popen[bytes] | None = None
         self._monitor: Monitor | None = None
+        self._tpm: Tpm | None = None
         self._began = 0.0
         self._timed_out = False
 
     def __enter__(self) -> Machine:
-        """Start QEMU. Raises BuildError for what it lacks (the program, a kernel or image file, KVM)."""
+        """Start QEMU and what stands beside it. Raises BuildError for what it lacks: a program, a file, KVM, a TPM."""
         import shlex
         import subprocess
         import time
@@ -255,25 +260,36 @@ class Machine:
         self._workdir.mkdir(parents=True, exist_ok=True)
         spec = with_formats(self.spec)
         argv = qemu_argv(spec, emulator, join_initrds(spec.initrds, self._workdir / f"{self.name}.initrd"))
-        if spec.keyboard:
-            from preroot.boot.qmp import Monitor
-
-            self._monitor = Monitor()
-            argv += self._monitor.options()
+        argv += self._beside()
         # setpriv (util-linux, essential in Debian) ends QEMU also when this process is killed by SIGKILL.
         guard = find_tool("setpriv")
         argv = [guard, "--pdeathsig", "KILL", *argv] if guard else argv
         (self._workdir / f"{self.name}.argv").write_text(shlex.join(argv) + "\n")
         self._began = time.monotonic()
+        sockets = [each.theirs.fileno() for each in (self._monitor, self._tpm) if each]
         with (self._workdir / f"{self.name}.qemu.log").open("wb") as complaints:
             self._process = subprocess.Popen(
                 argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=complaints,
-                start_new_session=True, bufsize=0,
-                pass_fds=(self._monitor.theirs.fileno(),) if self._monitor else (),
+                start_new_session=True, bufsize=0, pass_fds=sockets,
             )  # fmt: skip
         assert self._process.stdout is not None
         self.console = Console(self._process.stdout, self._process.stdin, self.log, self._began + self._timeout)
         return self
+
+    def _beside(self) -> list[str]:
+        """Start what the machine talks to by a socket; return QEMU's options for it."""
+        options = []
+        if self.spec.tpm:
+            from preroot.boot.tpm import Tpm
+
+            self._tpm = Tpm(Path(self.spec.tpm), self._workdir / f"{self.name}.tpm.log", self.spec.arch)
+            options += self._tpm.options()
+        if self.spec.keyboard:
+            from preroot.boot.qmp import Monitor
+
+            self._monitor = Monitor()
+            options += self._monitor.options()
+        return options
 
     def wait(self, stop: Callable[[str], bool] | None = None) -> bool:
         """Wait until the machine ends or `stop` says so of a console line; return False when the time was up first."""
@@ -312,8 +328,9 @@ class Machine:
                 os.killpg(process.pid, signal.SIGKILL)
             process.wait()
             self.console.close()
-            if self._monitor is not None:
-                self._monitor.close()
+            for each in (self._monitor, self._tpm):
+                if each is not None:
+                    each.close()
             if process.stdin is not None:
                 with suppress(OSError):
                     process.stdin.close()

@@ -28,6 +28,8 @@ class Platform(Struct, frozen=True):
     memory_step: int = 1
     #: serial port's early output (before the console driver), for a kernel that dies at once
     earlycon: str = ""
+    #: the device by which QEMU gives it a TPM; empty: it has none there
+    tpm: str = ""
 
 
 #: By Debian's name of the architecture; the project's tests boot each of them.
@@ -37,8 +39,8 @@ class Platform(Struct, frozen=True):
 #: differ by less than one in ten.
 #: s390x has neither ATA nor SD controllers (no HAS_IOPORT), Debian's kernel for it no USB; NVMe is on its PCI.
 PLATFORMS: dict[str, Platform] = {
-    "amd64": Platform("q35", "max", "ttyS0", earlycon="earlycon=uart8250,io,0x3f8"),
-    "arm64": Platform("virt", "cortex-a57", "ttyAMA0", earlycon="earlycon=pl011,0x9000000"),
+    "amd64": Platform("q35", "max", "ttyS0", earlycon="earlycon=uart8250,io,0x3f8", tpm="tpm-tis"),
+    "arm64": Platform("virt", "cortex-a57", "ttyAMA0", earlycon="earlycon=pl011,0x9000000", tpm="tpm-tis-device"),
     "armhf": Platform("virt,highmem=off", "cortex-a15", "ttyAMA0", earlycon="earlycon=pl011,0x9000000"),
     "riscv64": Platform("virt", "rv64", "ttyS0", earlycon="earlycon=sbi"),
     "ppc64el": Platform("pseries", "power9", "hvc0", memory_step=256),

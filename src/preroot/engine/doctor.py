@@ -46,6 +46,7 @@ TOOLS: dict[str, Tool] = {
     "mkfs.vfat": Tool("makes vfat disks for boot", version=("--help",)),
     "mcopy": Tool("fills vfat disks for boot"),
     "sfdisk": Tool("partitions disks for boot"),
+    "swtpm": Tool("gives machines for boot a TPM"),
     "setpriv": Tool("ends QEMU when preroot is killed"),
     "unshare": Tool("makes btrfs roots as an ordinary user"),
     "qemu-system-x86_64": Tool("boots amd64 images"),
