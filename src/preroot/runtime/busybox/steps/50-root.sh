@@ -41,6 +41,7 @@ done < /etc/preroot/policy
 IFS='. ' read -r begun rest < /proc/uptime
 until device=$(find_root); do
     coldplug
+    for round in $rounds; do "$round"; done
     device=$(find_root) && break
     IFS='. ' read -r now rest < /proc/uptime
     if [ "$((now - begun))" -ge "$timeout" ]; then
