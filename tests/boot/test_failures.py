@@ -3,11 +3,17 @@
 
 from __future__ import annotations
 
+import json
+
 from lab import BUSYBOX, Lab
 
 from preroot.boot.scenario import Expect
 
 MISSING = "UUID=dead0000-0000-4000-8000-000000000000"
+
+
+#: What a feature would put there, to tell why the root did not come.
+REASON = '{path = "usr/lib/preroot/reasons/50-moon.sh", content = "tell \\"the moon is full\\"\\n"}'
 
 
 def test_missing_root_reboots(lab: Lab) -> None:
@@ -29,11 +35,12 @@ def test_missing_root_locked(lab: Lab) -> None:
     """By default no shell opens, and the console says how one would; the command line changes nothing of it."""
     expect = Expect(
         reached=False,
-        must=(r"The shell is locked. To open it, build the image with",),
+        must=(r"the moon is full", r"The shell is locked. To open it, build the image with"),
         must_not=(r"A shell is open", r"[#$] $"),
     )
+    image = lab.image("failure.timeout=5", f"file=[{REASON}]")
     lab.boot(
-        "missing-locked", lab.image("failure.timeout=5"), lab.disk("ext4", label="other"), root=MISSING, expect=expect,
+        "missing-locked", image, lab.disk("ext4", label="other"), root=MISSING, expect=expect,
         cmdline="systemd.setenv=SYSTEMD_SULOGIN_FORCE=1 rd.shell=1",
     )  # fmt: skip
 
@@ -45,3 +52,21 @@ def test_missing_root_busybox(lab: Lab) -> None:
         must=(r"root device UUID=dead0000\S+ is missing", r"The machine will poweroff in 1 seconds", r"Power down"),
     )
     lab.boot("missing-busybox", image, lab.disk("ext4", label="other"), root=MISSING, expect=expect, memory=256)
+
+
+def test_root_that_is_not_ready_busybox(lab: Lab) -> None:
+    """A feature's say in the wait: set up once a turn, the root held back, the reason told."""
+    step = (
+        "turn=0\n"
+        "count() { turn=$((turn + 1)); }\n"
+        'hold() { say "held back: $device, turn $turn"; }\n'
+        'rounds="$rounds count" holds="$holds hold"\n'
+    )
+    files = f"file=[{REASON}, {{path = 'usr/lib/preroot/steps/40-hold.sh', content = {json.dumps(step)}}}]"
+    image = lab.image(*BUSYBOX, "failure.timeout=3", "failure.action=poweroff", files)
+    expect = Expect(
+        reached=False,
+        must=(r"held back: /dev/vda, turn 2", r"root device /dev/vda \S+ is there, but was not ready within 3 seconds",
+              r"the moon is full"),
+    )  # fmt: skip
+    lab.boot("not-ready-busybox", image, lab.disk("ext4", label="other"), root="LABEL", expect=expect, memory=256)

@@ -24,6 +24,14 @@ find_root() {
     esac
 }
 
+# root_is_ready: true once the device of $root is there, as $device, and no step holds it back.
+root_is_ready() {
+    device=$(find_root) || return 1
+    for hold in $holds; do
+        ! "$hold" || return 1
+    done
+}
+
 root=$(cmdline_value root) || fail "no root= on the command line"
 rootfstype=$(cmdline_value rootfstype) || rootfstype=
 rootflags=$(cmdline_value rootflags) || rootflags=
@@ -39,12 +47,16 @@ while IFS='=' read -r key value; do
 done < /etc/preroot/policy
 
 IFS='. ' read -r begun rest < /proc/uptime
-until device=$(find_root); do
+waited=0
+device=
+until root_is_ready; do
     coldplug
     for round in $rounds; do "$round"; done
-    device=$(find_root) && break
+    root_is_ready && break
     IFS='. ' read -r now rest < /proc/uptime
-    if [ "$((now - begun))" -ge "$timeout" ]; then
+    waited=$((now - begun))
+    if [ "$waited" -ge "$timeout" ]; then
+        [ -z "$device" ] || fail "root device $device (root=$root) is there, but was not ready within $timeout seconds"
         say "The device of root=$root did not appear within $timeout seconds. These are there:"
         blkid | while read -r line; do say "  $line"; done
         fail "root device $root is missing"
