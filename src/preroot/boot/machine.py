@@ -7,7 +7,7 @@ Documentation/admin-guide/kernel-parameters.txt. What was measured or met is sai
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from subprocess import Popen
 
     from preroot.boot.qmp import Monitor
-    from preroot.boot.serial import Console
+    from preroot.boot.serial import Console, Prompt
     from preroot.boot.tpm import Tpm
 
 ImageFormat = Literal["raw", "qcow2"]
@@ -77,6 +77,8 @@ class MachineSpec(Struct, frozen=True):
     keyboard: Keyboard = ""
     #: directory with the state of its TPM 2.0 (`tpm.Tpm`), made when it is not there; empty: it has no TPM
     tpm: str = ""
+    #: keys are going to be pressed, on that keyboard or what the platform has anyway
+    keys: bool = False
 
 
 def full_cmdline(spec: MachineSpec) -> str:
@@ -284,16 +286,19 @@ class Machine:
 
             self._tpm = Tpm(Path(self.spec.tpm), self._workdir / f"{self.name}.tpm.log", self.spec.arch)
             options += self._tpm.options()
-        if self.spec.keyboard:
+        if self.spec.keyboard or self.spec.keys:
             from preroot.boot.qmp import Monitor
 
             self._monitor = Monitor()
             options += self._monitor.options()
         return options
 
-    def wait(self, stop: Callable[[str], bool] | None = None) -> bool:
-        """Wait until the machine ends or `stop` says so of a console line; return False when the time was up first."""
-        in_time = self.console.drain(stop)
+    def wait(self, stop: Callable[[str], bool] | None = None, answers: Sequence[Prompt] = ()) -> bool:
+        """Wait until the machine ends or `stop` says so of a console line; return False when the time was up first.
+
+        `answers`: see Console.drain.
+        """
+        in_time = self.console.drain(stop, answers=answers)
         self._timed_out = self._timed_out or not in_time
         return in_time
 

@@ -31,6 +31,17 @@ class Within(Struct, frozen=True):
     start: str = ""
 
 
+class Answer(Struct, frozen=True, forbid_unknown_fields=True):
+    """What is done when the console shows `at` (a regular expression, of a line or of an unfinished one).
+
+    `type` is written to the serial console; `keys` are pressed on the keyboard of the machine (see Machine.press).
+    """
+
+    at: str
+    type: str = ""
+    keys: str = ""
+
+
 class Expect(Struct, frozen=True):
     """What must be seen.
 
@@ -57,6 +68,8 @@ class Scenario(Struct, frozen=True):
     disks: tuple[DiskSpec, ...] = ()
     nics: tuple[NicSpec, ...] = ()
     expect: Expect = Expect()
+    #: in this order, each once
+    answers: tuple[Answer, ...] = ()
     timeout: float = 180
     arch: str = "amd64"
     memory: int = 1024
@@ -107,14 +120,25 @@ def run_scenario(scenario: Scenario, workdir: Path, cache: Path, *, token: str =
     spec = MachineSpec(
         kernel=scenario.kernel, arch=scenario.arch, initrds=scenario.initrds, disks=scenario.disks,
         nics=scenario.nics, memory=scenario.memory, cpus=scenario.cpus,
+        keys=any(each.keys for each in scenario.answers),
         cmdline=f"{scenario.cmdline} preroot.token={token}",
     )  # fmt: skip
     name = re.sub(r"[^\w.-]+", "-", scenario.name).strip("-") or "scenario"
     with Machine(spec, workdir, timeout=scenario.timeout, cache=cache, name=name) as machine:
-        machine.wait(stop_when(scenario.expect))
+        machine.wait(stop_when(scenario.expect), [(each.at, _action(machine, each)) for each in scenario.answers])
         machine.linger(GRACE)
         ended = machine.end()
     return judge(scenario, ended, rootfs.proof(token, scenario.expect.identity), scale=scale)
+
+
+def _action(machine: Machine, answer: Answer) -> Callable[[], None]:
+    def act() -> None:
+        if answer.type:
+            machine.console.send(answer.type)
+        if answer.keys:
+            machine.press(answer.keys)
+
+    return act
 
 
 def stop_when(expect: Expect) -> Callable[[str], bool]:

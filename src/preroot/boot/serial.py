@@ -8,7 +8,7 @@ import re
 import selectors
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import IO
 
@@ -16,6 +16,10 @@ from preroot.boot.console import clean, sanitise
 
 #: Bytes of the unfinished line that patterns are matched against (prompts have no newline); more is cut off.
 _LONGEST_LINE = 64 * 1024
+
+
+#: A regular expression, and what is done when the console shows it.
+Prompt = tuple[str, Callable[[], None]]
 
 
 class ConsoleEnded(Exception):
@@ -63,25 +67,36 @@ class Console:
         wanted = re.compile(pattern)
         until = self._deadline if timeout is None else min(self._deadline, time.monotonic() + timeout)
         while True:
-            while self._unseen:
-                if found := wanted.search(self._unseen.popleft()):
-                    return found
-            if found := wanted.search(clean(self._partial[self._spent :])):
-                self._spent = len(self._partial)
+            if found := self._find(wanted):
                 return found
             if self.ended or not self._read(until):
                 why = "the machine ended" if self.ended else "the time was up"
                 raise ConsoleEnded(f"{why} before /{pattern}/ was seen on the console")
 
-    def drain(self, stop: Callable[[str], bool] | None = None, timeout: float | None = None) -> bool:
+    def _find(self, wanted: re.Pattern[str]) -> re.Match[str] | None:
+        """Return the first match in what was not looked at yet, which then has been up to there."""
+        while self._unseen:
+            if found := wanted.search(self._unseen.popleft()):
+                return found
+        if found := wanted.search(clean(self._partial[self._spent :])):
+            self._spent = len(self._partial)
+        return found
+
+    def drain(
+        self, stop: Callable[[str], bool] | None = None, timeout: float | None = None, answers: Sequence[Prompt] = (),
+    ) -> bool:  # fmt: skip
         """Read until the machine ends or `stop` says so of a line; return False when the time was up first.
 
-        `timeout` is in seconds of this host and shortens the console's own deadline.
+        `timeout` is in seconds of this host and shortens the console's own deadline. `answers` are given in order,
+        each once, when its pattern is seen in what no wait has looked at yet.
         """
         until = self._deadline if timeout is None else min(self._deadline, time.monotonic() + timeout)
         looked = len(self.lines)
+        waiting = deque((re.compile(pattern), act) for pattern, act in answers)
         while not self.ended:
             more = self._read(until)
+            while waiting and self._find(waiting[0][0]):
+                waiting.popleft()[1]()
             if stop is not None and any(stop(line) for line in self.lines[looked:]):
                 return True
             looked = len(self.lines)

@@ -22,6 +22,7 @@ _COMMANDS = {
     "plan": ("plan", "Show every decision of a build; write nothing."),
     "lock": ("lock", "Pin the exact packages of a recipe by digest."),
     "boot": ("boot", "Boot an image in QEMU against a real root, and say how far it got."),
+    "test": ("test", "Run boot scenarios side by side: images, disks, command lines, what must be seen."),
     "sbom": ("sbom", "Write what is in an image as an SBOM: SPDX or CycloneDX."),
     "verify": ("verify", "Check an image against its manifest, or against one that is built anew."),
     "why": ("why", "Show the chain of reasons for a path, a module or a unit."),

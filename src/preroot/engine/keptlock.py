@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import preroot
 from preroot.engine.planning import unpacked
 from preroot.engine.workspace import Workspace
-from preroot.errors import PrerootError
+from preroot.errors import BuildError, PrerootError
 from preroot.packages.lock import FORMAT, read_lock, request_digest, write_lock
 from preroot.packages.model import Lock, PackageIndex
 from preroot.packages.source import Source
@@ -48,3 +48,20 @@ def kept_packages(
     path.parent.mkdir(parents=True, exist_ok=True)
     write_lock(path, lock)
     return lock, indexes
+
+
+def static_busybox(
+    distribution: Distribution, *, workspace: Workspace, store: Store, source: Source, reporter: Reporter
+) -> bytes:  # fmt: skip
+    """Return the static busybox of a distribution, for its architecture: what tiny roots are made of.
+
+    Raises BuildError where it can't be had.
+    """
+    lock, indexes = kept_packages(
+        distribution, ("busybox-static",), workspace=workspace, store=store, source=source, reporter=reporter
+    )  # fmt: skip
+    for package, index in zip(lock.packages, indexes, strict=True):
+        for info in index.files:
+            if package.name == "busybox-static" and info.path in ("bin/busybox", "usr/bin/busybox"):
+                return store.read(package.sha256, info)
+    raise BuildError("the package busybox-static has no busybox in it")

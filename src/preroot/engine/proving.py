@@ -22,7 +22,7 @@ from preroot.boot.rootfs import tiny_root
 from preroot.boot.scenario import BootResult, Expect, Scenario, run_scenario
 from preroot.boot.stage import DiskEntry, digest, entries_of
 from preroot.engine.building import output_names, read_manifest
-from preroot.engine.keptlock import kept_packages
+from preroot.engine.keptlock import static_busybox
 from preroot.engine.workspace import Workspace, source_of
 from preroot.errors import BuildError, RecipeError, nearest
 from preroot.facts.arch import arch
@@ -154,7 +154,7 @@ def prove_image(
         timeout=options.timeout, arch=arch(manifest.arch).name, memory=options.memory,
     )  # fmt: skip
     with reporter.step(f"booting ({options.root} root)"):
-        result = run_scenario(scenario, _run_directory(workspace, manifest.name), workspace.boot)
+        result = run_scenario(scenario, run_directory(workspace, manifest.name), workspace.boot)
     return Proof(result, _system(result) if options.root in REAL_ROOTS else None, cmdline)
 
 
@@ -172,24 +172,15 @@ class _Roots:
 
     def tiny(self, fstype: FsType) -> tuple[DiskRecipe, dict[str, Content]]:
         """Return a root whose init proves that it was reached, and nothing else."""
-        entries = tuple(entries_of(tiny_root(self._busybox(), _IDENTITY)))
+        busybox = static_busybox(
+            self.distribution, workspace=self.workspace, store=self.store, source=self.source, reporter=self.reporter
+        )  # fmt: skip
+        entries = tuple(entries_of(tiny_root(busybox, _IDENTITY)))
         name = digest(entries)
         # what has no UUID is found by that of its partition
         volumes = (Volume(fstype, content=name),)
         recipe = DiskRecipe(volumes, table="gpt") if KINDS[fstype].no_uuid else DiskRecipe(volumes)
         return recipe, {name: lambda: entries}
-
-    def _busybox(self) -> bytes:
-        """Return the static busybox of the distribution, for its architecture."""
-        lock, indexes = kept_packages(
-            self.distribution, ("busybox-static",), workspace=self.workspace, store=self.store, source=self.source,
-            reporter=self.reporter,
-        )  # fmt: skip
-        for package, index in zip(lock.packages, indexes, strict=True):
-            for info in index.files:
-                if package.name == "busybox-static" and info.path in ("bin/busybox", "usr/bin/busybox"):
-                    return self.store.read(package.sha256, info)
-        raise BuildError("the package busybox-static has no busybox in it")
 
     def real(self, root: str, fstype: FsType) -> tuple[DiskRecipe, dict[str, Content]]:
         """Return a root that is a whole, small installation of the distribution `root`."""
@@ -228,7 +219,7 @@ def full_cmdline(recipe: Iterable[str], root: str, extra: str) -> str:
     return " ".join([*kept, root, *([extra] if extra else [])])
 
 
-def _run_directory(workspace: Workspace, name: str) -> Path:
+def run_directory(workspace: Workspace, name: str) -> Path:
     """Return a new directory for a run's logs; those of runs long ago are removed."""
     runs = workspace.boot / "runs"
     try:
