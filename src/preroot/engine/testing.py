@@ -6,29 +6,23 @@ Images are made once a run, disks kept in the cache; several runs and threads ma
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from msgspec import Struct, structs
 
 from preroot.boot.console import sanitise
-from preroot.boot.disks import DiskRecipe, Volume, make_disk
 from preroot.boot.machine import DiskSpec
-from preroot.boot.preparation import PreparationMachine, Prepared, copies, flip_bit, prepare, run_script
-from preroot.boot.realroot import parse_system_report, proof_entries
-from preroot.boot.rootfs import tiny_root
+from preroot.boot.preparation import Prepared, copies, flip_bit, run_script
+from preroot.boot.realroot import parse_system_report
 from preroot.boot.scenario import BootResult, Expect, Scenario, explain, run_scenario
 from preroot.boot.scenariofile import Boot, DiskSet, ScenarioFile, ScenarioSpec, fill_in, load_scenarios
-from preroot.boot.stage import DiskEntry, digest, entries_of
 from preroot.engine import Engine, Overrides
-from preroot.engine.keptlock import static_busybox
+from preroot.engine.preparing import IDENTITY, Preparer, alone
 from preroot.engine.proving import read_built, run_directory
-from preroot.engine.realroot import DEBIAN_ROOT
 from preroot.engine.workspace import Workspace
 from preroot.errors import BuildError, PrerootError, RecipeError, nearest
 from preroot.facts.arch import arch as architecture
@@ -42,8 +36,6 @@ _SYSTEM_MUST = (r"reboot: Power down",)
 _SYSTEM_MUST_NOT = (r"A start job is running for (/dev/|dev-)", r"\[FAILED\]", r"Kernel panic")
 #: The root was never installed: its /usr looks newer than /etc, and everything would be brought up to date first.
 _SYSTEM_CMDLINE = "systemd.show_status=1 systemd.condition_needs_update=0"
-#: MiB of the disk that a whole system's tree lies on
-_SYSTEM_SIZE = 1536
 
 
 class Chosen(Struct, frozen=True):
@@ -126,6 +118,7 @@ class ScenarioRunner:
         self.engine = engine
         self.session = session
         self.cache = engine.workspace.boot
+        self.preparer = Preparer(engine, session)
         self._recipe = recipe
         self._overrides = overrides or Overrides()
         self._image = image
@@ -139,7 +132,7 @@ class ScenarioRunner:
         spec = chosen.spec
         image = self._image or self._build(settings(chosen))
         disks = chosen.file.disks[spec.disks] if spec.disks else DiskSet({})
-        prepared = self._prepare(disks, image) if disks.size else Prepared({}, {})
+        prepared = self.preparer.prepare(disks, image.distribution) if disks.size else Prepared({}, {})
         logs = self.session / "logs" / chosen.name
         kept = len(spec.boot) > 1 or bool(spec.flip) or any(boot.check for boot in spec.boot)
         files = copies(prepared.disks, logs / "disks") if kept else prepared.disks
@@ -175,7 +168,7 @@ class ScenarioRunner:
             disks=tuple(DiskSpec(str(prepared.disks[disk]), bus=step.disks.bus, snapshot=not step.kept, serial=disk)
                         for disk in boot.disks or prepared.disks),
             expect=Expect(
-                reached=boot.reached, identity=_IDENTITY, within=boot.within,
+                reached=boot.reached, identity=IDENTITY, within=boot.within,
                 must=(*boot.must, *(_SYSTEM_MUST if whole else ())),
                 must_not=(*boot.must_not, *(_SYSTEM_MUST_NOT if whole else ())),
             ),
@@ -190,7 +183,7 @@ class ScenarioRunner:
 
     def _check(self, name: str, script: str, prepared: Prepared, logs: Path, problems: list[str]) -> None:
         try:
-            run_script(fill_in(script, prepared.values), prepared.disks, self._machine(), workdir=logs,
+            run_script(fill_in(script, prepared.values), prepared.disks, self.preparer.machine(), workdir=logs,
                        boot_cache=self.cache, name=f"{name}-check")  # fmt: skip
         except BuildError as error:
             problems.append(f"the disks are not as they should be afterwards: {error.message} ({error.hint})")
@@ -207,56 +200,6 @@ class ScenarioRunner:
                 (output / "done").touch()
         initrd = next(output.glob("*.initrd"))
         return Image(initrd, initrd.with_suffix(".vmlinuz"), loaded.recipe.distribution)
-
-    def _machine(self) -> PreparationMachine:
-        """Return the preparation machine, built once a run."""
-        output = self.session / "preparation"
-        with alone(self.session / "preparation.lock"):
-            if not (output / "done").exists():
-                self.engine.build(self.engine.load("preparation"), output, lock=self.session / "preparation.lock.toml")
-                (output / "done").touch()
-        return PreparationMachine(output / "preparation.vmlinuz", output / "preparation.initrd")
-
-    def _prepare(self, disks: DiskSet, image: Image) -> Prepared:
-        tree, content = self._tree(disks, image.distribution)
-        return prepare(
-            disks.script, disks.size, self._machine(), tree=tree, tree_name=content, cache=self.cache / "prepared",
-            logs=self.session / "logs", boot_cache=self.cache,
-        )  # fmt: skip
-
-    def _tree(self, disks: DiskSet, distribution: Distribution) -> tuple[Path | None, str]:
-        """Return a disk with the root's tree on it, and what names its content."""
-        if not disks.root:
-            return None, ""
-        engine = self.engine
-        if disks.root == "tiny":
-            busybox = static_busybox(distribution, workspace=engine.workspace, store=engine.store,
-                                     source=engine.source(distribution), reporter=engine.reporter)  # fmt: skip
-            tiny = tuple(entries_of(tiny_root(busybox, _IDENTITY)))
-            content, size = digest(tiny), 0
-
-            def entries() -> Iterable[DiskEntry]:
-                return tiny
-
-        else:
-            packages = (*DEBIAN_ROOT, *disks.packages)
-            # named by what it is made from: to read all of a system for its digest would take seconds each time
-            proof = digest(proof_entries(_IDENTITY, disks.device))
-            made_from = (packages, distribution.release, distribution.arch, proof)
-            content, size = hashlib.sha256(repr(made_from).encode()).hexdigest(), _SYSTEM_SIZE
-
-            def entries() -> Iterable[DiskEntry]:
-                return engine.distribution_root(
-                    distribution, identity=_IDENTITY, root_device=disks.device, packages=packages
-                )  # fmt: skip
-
-        with alone(self.session / f"tree-{content[:16]}.lock"):
-            recipe = DiskRecipe((Volume("ext4", content, size=size),))
-            return make_disk(recipe, {content: entries}, self.cache / "disks"), content
-
-
-#: the word that only roots of scenarios hold
-_IDENTITY = "preroot-scenario"
 
 
 def _system_problems(result: BootResult) -> list[str]:
@@ -299,15 +242,6 @@ def _toml(value: Any) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     return quoted(value) if isinstance(value, str) else str(value)
-
-
-@contextmanager
-def alone(path: Path) -> Iterator[None]:
-    """Hold a lock while something shared is made: workers of one run need the same images."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
 
 
 def built_image(path: Path) -> Image:
