@@ -1,75 +1,52 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 # shellcheck shell=sh
-# Finds the root of the command line, loading drivers while it waits, and mounts it.
+# shellcheck disable=SC2034,SC2154  # await_device sets `device`; other steps read `root`
+# Finds the root of the command line, loading drivers while it waits, and mounts it; /usr too where `mount.usr=` names it.
 
-# coldplug: loads the module of every device that is there. Buses show new devices once their driver is loaded,
-# so the caller repeats it.
-coldplug() {
-    # MMC cards have their modalias in uevent alone (drivers/mmc/core/bus.c of 7.2); to read all of those would take
-    # a third longer.
-    # NUL-separated: a quote in a DMI string would end xargs otherwise
-    {
-        if [ -d /sys/bus/mmc ]; then
-            cat /sys/bus/mmc/devices/*/uevent | awk '/^MODALIAS=/ { print substr($0, 10) }'
-        fi
-        find /sys/devices -name modalias -exec cat {} +
-    } 2> /dev/null | sort -u | tr '\n' '\0' | xargs -0 -r modprobe -a -b -q 2> /dev/null || :
-}
-
-# find_root: prints the device of $root, false where it is not there (yet).
-find_root() {
-    case $root in
-        UUID=* | LABEL=* | PARTUUID=* | PARTLABEL=*) findfs "$root" 2> /dev/null ;;
-        *) [ -b "$root" ] && printf '%s\n' "$root" ;;
-    esac
-}
-
-# root_is_ready: true once the device of $root is there, as $device, and no step holds it back.
-root_is_ready() {
-    device=$(find_root) || return 1
-    for hold in $holds; do
-        ! "$hold" || return 1
+# mount_file_system OPTION DEVICE TYPES OPTIONS DIRECTORY: mounts it, or ends the boot saying why; OPTION is what asked
+# for it. TYPES is empty (what blkid finds) or a list of types to try, divided by commas.
+mount_file_system() {
+    seen=$(blkid -c /dev/null -o value -s TYPE "$2") || seen=
+    types=${3:-$seen}
+    [ -n "$types" ] || fail "no file system is known on $2 ($1): it is empty, damaged, or of a kind that blkid does not know"
+    why=
+    for each in $(printf '%s\n' "$types" | tr ',' ' '); do
+        modprobe -b -q "$each" || :
+        why=$(mount -t "$each" -o "$4" "$2" "$5" 2>&1) && return
     done
+    if [ "$types" != "$seen" ]; then
+        why="$why; it has ${seen:-no file system that blkid knows}"
+    fi
+    fail "can't mount $2 as $types with the options $4 ($1): $why"
 }
 
+# mount_option OPTION TYPES OPTIONS DIRECTORY: mounts on DIRECTORY what OPTION= of the command line names.
+mount_option() {
+    wanted=$(cmdline_value "$1")
+    refuse_name "$wanted"
+    timeout=$(policy timeout 90)
+    if ! await_device "$wanted" "$timeout"; then
+        [ -z "$device" ] || fail "$1 device $device ($1=$wanted) is there, but was not ready within $timeout seconds"
+        say "The device of $1=$wanted did not appear within $timeout seconds. These are there:"
+        say_devices
+        fail "$1 device $wanted is missing"
+    fi
+    warn_of_others "$wanted" "$device"
+    if [ "$1" = root ]; then say "milestone root-device $device"; fi
+    mount_file_system "$1=$wanted" "$device" "$2" "$3" "$4"
+}
+
+mkdir -p /sysroot
 root=$(cmdline_value root) || fail "no root= on the command line"
 rootfstype=$(cmdline_value rootfstype) || rootfstype=
-rootflags=$(cmdline_value rootflags) || rootflags=
-mode=ro
-if cmdline_has rw; then
-    mode=rw
-fi
-timeout=90
-while IFS='=' read -r key value; do
-    if [ "$key" = timeout ]; then
-        timeout=$value
-    fi
-done < /etc/preroot/policy
-
-IFS='. ' read -r begun rest < /proc/uptime
-waited=0
-device=
-until root_is_ready; do
-    coldplug
-    for round in $rounds; do "$round"; done
-    root_is_ready && break
-    IFS='. ' read -r now rest < /proc/uptime
-    waited=$((now - begun))
-    if [ "$waited" -ge "$timeout" ]; then
-        [ -z "$device" ] || fail "root device $device (root=$root) is there, but was not ready within $timeout seconds"
-        say "The device of root=$root did not appear within $timeout seconds. These are there:"
-        blkid | while read -r line; do say "  $line"; done
-        fail "root device $root is missing"
-    fi
-    sleep 0.2
-done
-say "milestone root-device $device"
-
-if [ -z "$rootfstype" ]; then
-    rootfstype=$(blkid -o value -s TYPE "$device") || fail "no file system is known on $device (root=$root)"
-fi
-modprobe -b -q "$rootfstype" || :
-mkdir -p /sysroot
-mount -t "$rootfstype" -o "$mode${rootflags:+,$rootflags}" "$device" /sysroot ||
-    fail "can't mount $device ($rootfstype, root=$root)"
+rootflags=$(cmdline_values rootflags | tr '\n' ',')
+mode=$(cmdline_last ro rw) || mode=ro
+mount_option root "$rootfstype" "$mode${rootflags:+,${rootflags%,}}" /sysroot
 say "milestone sysroot-mounted"
+
+if cmdline_value mount.usr > /dev/null; then
+    usrfstype=$(cmdline_value mount.usrfstype) || usrfstype=
+    usrflags=$(cmdline_values mount.usrflags | tr '\n' ',')
+    [ -d /sysroot/usr ] || fail "the root has no directory /usr to mount the device of mount.usr= on"
+    mount_option mount.usr "$usrfstype" "$mode${usrflags:+,${usrflags%,}}" /sysroot/usr
+fi
