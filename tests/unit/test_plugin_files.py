@@ -10,12 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from preroot.packages.learn import learn
-from preroot.packages.learn.plugins import read_gconv, read_nsswitch, read_openssl, read_pam
+from preroot.packages.learn.plugins import read_gconv, read_nsswitch, read_openssl, read_p11kit, read_pam, read_plymouth
 from preroot.packages.model import PluginConfiguration
 
 WORDS = st.from_regex(r"[a-z][a-z0-9_]{0,9}", fullmatch=True)
 ACTIONS = st.sampled_from(["", "[NOTFOUND=return]", "[!UNAVAIL=return SUCCESS=continue]", "[ SUCCESS=merge ]"])
-READERS = [read_nsswitch, read_pam, read_gconv, read_openssl]
+READERS = [read_nsswitch, read_pam, read_gconv, read_openssl, read_p11kit, read_plymouth]
 
 
 @given(st.dictionaries(WORDS, st.lists(st.tuples(WORDS, ACTIONS), max_size=4), max_size=4), st.booleans())
@@ -111,6 +111,36 @@ def test_a_part_of_openssl_configuration() -> None:
     assert "openssl:fips" not in read_openssl(OPENSSL.encode()).names
 
 
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("# a comment\nmodule: opensc-pkcs11.so\n", PluginConfiguration(("p11-kit:opensc-pkcs11.so",))),
+        ("module : /opt/x.so\ncritical: yes", PluginConfiguration((), (), ("/opt/x.so",))),
+        ("module: one.so\nmodule: sub/two.so", PluginConfiguration(("p11-kit:sub/two.so",))),
+        ("remote: |/usr/bin/p11-kit remote x.so\nmodule:\n", PluginConfiguration(())),
+    ],
+)
+def test_a_module_of_p11_kit(text: str, found: PluginConfiguration) -> None:
+    assert read_p11kit(text.encode()) == found
+
+
+def test_a_theme_of_plymouth() -> None:
+    text = b"""
+ModuleName=before-any-section
+[Plymouth Theme]
+Name=Script
+#ModuleName=no
+ModuleName=script
+[script]
+ImageDir=/usr/share/plymouth/themes/script
+ScriptFile=/usr/share/plymouth/themes/script/script.script
+[other]
+ModuleName=another
+"""
+    script = "/usr/share/plymouth/themes/script/script.script"
+    assert read_plymouth(text) == PluginConfiguration(("plymouth:script",), (), (script,))
+
+
 @given(st.binary() | st.text(alphabet="ab:[]=#@-/\\\"'. \n\t", max_size=200).map(str.encode))
 def test_anything_is_read(data: bytes) -> None:
     for reader in READERS:
@@ -129,11 +159,14 @@ def test_hostile_files_cost_little(reader: Callable[[bytes], PluginConfiguration
         ("etc/nsswitch.conf", "nss:x"), ("etc/pam.d/login", "pam:x"), ("usr/lib/pam.d/login", "pam:x"),
         ("usr/lib/x86_64-linux-gnu/gconv/gconv-modules", "gconv:x"),
         ("usr/lib/x86_64-linux-gnu/gconv/gconv-modules.d/more.conf", "gconv:x"),
+        ("usr/share/p11-kit/modules/x.module", "p11-kit:x"), ("etc/pkcs11/modules/x.module", "p11-kit:x"),
+        ("usr/share/plymouth/themes/x/x.plymouth", "plymouth:x"),
         ("etc/ssl/openssl.cnf", "openssl:x"), ("usr/lib/ssl/openssl.cnf", "openssl:x"),
     ],
 )  # fmt: skip
 def test_files_are_known_by_their_paths(path: str, name: str) -> None:
     text = b"module a b x 1\nauth required pam_x.so\npasswd: x\nproviders=p\n[p]\nx=s\n[s]\nactivate=1\n"
+    text += b"module: x\n[Plymouth Theme]\nModuleName=x\n"
     found = learn(path, 0o644, text)
     assert isinstance(found, PluginConfiguration)
     assert name in found.names

@@ -6,6 +6,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from functools import partial
+from typing import cast
 
 from preroot.packages.learn.elf import read_elf
 from preroot.packages.learn.script import read_script
@@ -25,11 +26,15 @@ _UNIT = re.compile(
 _RULES = re.compile(r"(?:.*/)?udev/rules\.d/[^/]+\.rules")
 _TMPFILES = re.compile(r"(?:usr/lib|etc)/tmpfiles\.d/[^/]+\.conf")
 _KEYMAP = re.compile(r"usr/share/(?:kbd/)?keymaps/.+\.(?:k?map|inc)(?:\.gz|\.xz|\.zst)?")
-#: What configures plugins.
-_NSSWITCH = "etc/nsswitch.conf"
-_PAM = re.compile(r"(?:etc|usr/lib)/pam\.d/[^/]+")
-_GCONV = re.compile(r"(?:usr/)?lib(?:64)?/(?:[^/]+/)?gconv/gconv-modules(?:\.d/[^/]+\.conf)?")
-_OPENSSL = re.compile(r"(?:etc|usr/lib)/ssl/(?:[^/]+\.d/)?[^/]+\.cnf")
+#: What configures plugins: a part of the path (which most files lack), the path, and its reader in `plugins`.
+_PLUGIN_FILES = (
+    ("nsswitch", re.compile(r"etc/nsswitch\.conf"), "read_nsswitch"),
+    ("/pam.d/", re.compile(r"(?:etc|usr/lib)/pam\.d/[^/]+"), "read_pam"),
+    ("/gconv/", re.compile(r"(?:usr/)?lib(?:64)?/(?:[^/]+/)?gconv/gconv-modules(?:\.d/[^/]+\.conf)?"), "read_gconv"),
+    (".cnf", re.compile(r"(?:etc|usr/lib)/ssl/(?:[^/]+\.d/)?[^/]+\.cnf"), "read_openssl"),
+    (".module", re.compile(r"(?:usr/share/p11-kit|etc/pkcs11)/modules/[^/]+\.module"), "read_p11kit"),
+    (".plymouth", re.compile(r"usr/share/plymouth/themes/[^/]+/[^/]+\.plymouth"), "read_plymouth"),
+)
 _MODULE = (".ko", ".ko.xz", ".ko.zst", ".ko.gz")
 
 
@@ -68,20 +73,9 @@ def _reader(path: str) -> Callable[[bytes], Learnt | None] | None:
 
 def _plugin_reader(path: str) -> Callable[[bytes], Learnt | None] | None:
     """Return what reads a file that configures plugins, else None."""
-    if path == _NSSWITCH:
-        from preroot.packages.learn.plugins import read_nsswitch
+    reader = next((name for part, known, name in _PLUGIN_FILES if part in path and known.fullmatch(path)), "")
+    if not reader:
+        return None
+    from preroot.packages.learn import plugins
 
-        return read_nsswitch
-    if "/pam.d/" in path and _PAM.fullmatch(path):
-        from preroot.packages.learn.plugins import read_pam
-
-        return read_pam
-    if "/gconv/" in path and _GCONV.fullmatch(path):
-        from preroot.packages.learn.plugins import read_gconv
-
-        return read_gconv
-    if path.endswith(".cnf") and _OPENSSL.fullmatch(path):
-        from preroot.packages.learn.plugins import read_openssl
-
-        return read_openssl
-    return None
+    return cast("Callable[[bytes], Learnt | None]", getattr(plugins, reader))

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""Which plugins a configuration file names: nsswitch.conf(5), pam.d(5), gconv-modules, openssl.cnf (config(5ssl)).
+"""Which plugins a configuration file names: nsswitch.conf(5), pam.d(5), gconv-modules, openssl.cnf (config(5ssl)),
+pkcs11.conf(5), themes of Plymouth.
 
 All readers take the bytes of a file, replace what is not UTF-8, and never raise: what its own reader would refuse
 names nothing here.
@@ -110,6 +111,41 @@ def read_openssl(data: bytes) -> PluginConfiguration:
         for engine, its in _named(table.get("engines", ""), sections):
             _add(f"openssl-engine:{its.get('engine_id', engine)}", its.get("dynamic_path", ""), names, paths)
     return PluginConfiguration(tuple(names), (), tuple(paths), tuple(includes))
+
+
+def read_p11kit(data: bytes) -> PluginConfiguration:
+    """Read a module's file of pkcs11.conf(5): the line `module: PATH`, the last if there are several.
+
+    A path that is not absolute is one in p11-kit's own directory (p11-kit/conf.c, p11-kit/modules.c of 0.24 to 0.25).
+    """
+    module = ""
+    for line in _lines(data):
+        key, _, value = line.partition(":")
+        if key.strip() == "module":
+            module = value.strip()
+    if module.startswith("/"):
+        return PluginConfiguration((), (), (module,))
+    return PluginConfiguration((f"p11-kit:{module}",) if module else ())
+
+
+def read_plymouth(data: bytes) -> PluginConfiguration:
+    """Read a theme of Plymouth: its plugin is the `ModuleName` of [Plymouth Theme], which a script theme's file is for.
+
+    Source: ply_boot_splash_load() in src/libply-splash-core/ply-boot-splash.c, create_plugin() in
+    src/plugins/splash/script/plugin.c (22.02 to 26.134). Which pictures of ImageDir are used, each plugin knows.
+    """
+    names: dict[str, None] = {}
+    paths: dict[str, None] = {}
+    section = ""
+    for line in _lines(data):
+        if found := _SECTION.match(line):
+            section = found[1]
+        elif found := _ASSIGNMENT.match(line):
+            if (section, found[1]) == ("Plymouth Theme", "ModuleName"):
+                names[f"plymouth:{found[2].strip()}"] = None
+            elif (section, found[1]) == ("script", "ScriptFile"):
+                paths[found[2].strip()] = None
+    return PluginConfiguration(tuple(names), (), tuple(paths))
 
 
 def _named(section: str, sections: dict[str, dict[str, str]]) -> Iterator[tuple[str, dict[str, str]]]:
