@@ -119,8 +119,9 @@ def test_disks_are_kept_by_all_that_makes_them() -> None:
     kept = {
         preparation_digest("a", {"x": 1, "y": 2}, ""), preparation_digest("b", {"x": 1, "y": 2}, ""),
         preparation_digest("a", {"y": 2, "x": 1}, ""), preparation_digest("a", {"x": 1, "y": 2}, "tree"),
+        preparation_digest("a", {"x": 1, "y": 2}, "", tpm=True),
     }  # fmt: skip
-    assert len(kept) == 4
+    assert len(kept) == 5
 
 
 def test_answers_are_given_in_order_and_once(tmp_path: Path) -> None:

@@ -40,27 +40,30 @@ class PreparationMachine(Struct, frozen=True):
 
 
 class Prepared(Struct, frozen=True):
-    """Disks by name, and what the script has handed out."""
+    """Disks by name, what the script has handed out, and the state of the TPM that it had, if it had one."""
 
     disks: dict[str, Path]
     values: dict[str, str]
+    tpm: Path | None = None
 
 
-def preparation_digest(script: str, sizes: Mapping[str, int], tree: str) -> str:
+def preparation_digest(script: str, sizes: Mapping[str, int], tree: str, *, tpm: bool = False) -> str:
     """Return what the disks are called in the cache; `tree` names what is on the root's tree (a digest)."""
-    return hashlib.sha256(repr((_FORMAT, script, list(sizes.items()), tree)).encode()).hexdigest()
+    made_by = (_FORMAT, script, list(sizes.items()), tree, *(["tpm"] if tpm else []))
+    return hashlib.sha256(repr(made_by).encode()).hexdigest()
 
 
 def prepare(
     script: str, sizes: Mapping[str, int], machine: PreparationMachine, *, tree: Path | None, tree_name: str,
-    cache: Path, logs: Path, boot_cache: Path,
+    cache: Path, logs: Path, boot_cache: Path, tpm: bool = False,
 ) -> Prepared:  # fmt: skip
     """Return the disks that `script` makes (sizes in MiB), from the directory `cache` or made now.
 
-    `tree` is a disk with the tree that `fill` copies, `tree_name` names its content. Logs go to `logs`;
-    `boot_cache` keeps what was found out about this host. Raises BuildError with the script's last lines when it fails.
+    `tree` is a disk with the tree that `fill` copies, `tree_name` names its content. With `tpm` the machine has a TPM,
+    fresh from the factory. Logs go to `logs`; `boot_cache` keeps what was found out about this host. Raises BuildError
+    with the script's last lines when it fails.
     """
-    digest = preparation_digest(script, sizes, tree_name)
+    digest = preparation_digest(script, sizes, tree_name, tpm=tpm)
     directory = cache / digest
     try:
         cache.mkdir(parents=True, exist_ok=True)
@@ -73,13 +76,13 @@ def prepare(
                     made.mkdir()
                     disks = {name: _blank(made / f"{name}.img", size) for name, size in sizes.items()}
                     values = run_script(script, disks, machine, tree=tree, workdir=logs, boot_cache=boot_cache,
-                                        name=f"prepare-{digest[:8]}")  # fmt: skip
+                                        tpm=made / "tpm" if tpm else None, name=f"prepare-{digest[:8]}")  # fmt: skip
                     (made / "values.json").write_bytes(msgspec.json.encode(values))
                     made.rename(directory)
     except OSError as error:
         raise BuildError(f"the disks in {directory} can't be made: {error.strerror or error}") from error
     values = msgspec.json.decode((directory / "values.json").read_bytes(), type=dict[str, str])
-    return Prepared({name: directory / f"{name}.img" for name in sizes}, values)
+    return Prepared({name: directory / f"{name}.img" for name in sizes}, values, directory / "tpm" if tpm else None)
 
 
 def _blank(path: Path, size: int) -> Path:
@@ -90,12 +93,12 @@ def _blank(path: Path, size: int) -> Path:
 
 def run_script(
     script: str, disks: Mapping[str, Path], machine: PreparationMachine, *, tree: Path | None = None, workdir: Path,
-    boot_cache: Path, name: str = "preparation", timeout: float = 300,
+    boot_cache: Path, tpm: Path | None = None, name: str = "preparation", timeout: float = 300,
 ) -> dict[str, str]:  # fmt: skip
     """Run `script` in the preparation machine on `disks`, which it may write to; return the values that it hands out.
 
-    Logs go to `workdir`. Raises BuildError with the script's last lines when it fails or does not end in `timeout`
-    seconds.
+    `tpm` is the state of the machine's TPM; None: it has none. Logs go to `workdir`. Raises BuildError with the
+    script's last lines when it fails or does not end in `timeout` seconds.
     """
     workdir.mkdir(parents=True, exist_ok=True)
     source = workdir / f"{name}.script"
@@ -109,7 +112,7 @@ def run_script(
         attached.append(DiskSpec(str(tree), readonly=True, serial="tree"))
     attached += [DiskSpec(str(path), snapshot=False, serial=disk) for disk, path in disks.items()]
     spec = MachineSpec(str(machine.kernel), initrds=(str(machine.initrd),), cmdline="root=none quiet",
-                       disks=tuple(attached))  # fmt: skip
+                       disks=tuple(attached), tpm=str(tpm or ""))  # fmt: skip
     with Machine(spec, workdir, timeout=timeout, cache=boot_cache, name=name) as running:
         running.wait()
         lines = running.end().lines

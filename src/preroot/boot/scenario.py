@@ -74,6 +74,8 @@ class Scenario(Struct, frozen=True):
     arch: str = "amd64"
     memory: int = 1024
     cpus: int = 2
+    #: directory with the state of its TPM; empty: it has none
+    tpm: str = ""
 
 
 class BootResult(Struct, frozen=True):
@@ -119,7 +121,7 @@ def run_scenario(scenario: Scenario, workdir: Path, cache: Path, *, token: str =
     token = token or secrets.token_hex(16)
     spec = MachineSpec(
         kernel=scenario.kernel, arch=scenario.arch, initrds=scenario.initrds, disks=scenario.disks,
-        nics=scenario.nics, memory=scenario.memory, cpus=scenario.cpus,
+        nics=scenario.nics, memory=scenario.memory, cpus=scenario.cpus, tpm=scenario.tpm,
         keys=any(each.keys for each in scenario.answers),
         cmdline=f"{scenario.cmdline} preroot.token={token}",
     )  # fmt: skip

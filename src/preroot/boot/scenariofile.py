@@ -32,7 +32,8 @@ class DiskSet(Struct, frozen=True, forbid_unknown_fields=True, rename="kebab"):
 
     `size`: blank disks, name → MiB. `script` is POSIX sh (docs/test.md); each disk's device is in a variable of its
     name. `root` is what `fill` puts on them: `tiny` (an init that proves itself), `debian` (a whole system) or nothing.
-    `device` is what fstab of a Debian root says of /, `packages` what it has installed beyond the usual.
+    `device` is what fstab of a Debian root says of /, `packages` what it has installed beyond the usual. `tpm`: the
+    preparation machine and all boots have a TPM 2.0 with one state, so that what the script sealed can be unsealed.
     """
 
     size: dict[str, int]
@@ -41,6 +42,7 @@ class DiskSet(Struct, frozen=True, forbid_unknown_fields=True, rename="kebab"):
     device: str = ""
     packages: tuple[str, ...] = ()
     bus: Bus = "virtio"
+    tpm: bool = False
 
 
 class Flip(Struct, frozen=True, forbid_unknown_fields=True, rename="kebab"):
@@ -55,9 +57,9 @@ class Boot(Struct, frozen=True, forbid_unknown_fields=True, rename="kebab"):
 
     `cmdline` may have {NAME} for values that the script of the disks has handed out. `reached`: whether the root
     must be reached, or must not. `answer`: what is typed when. `must`, `must-not`: regular expressions for lines of the
-    console; `within`: bounds of guest time. `disks`: those that are attached, in order (none named: all). `check` is a
-    script for the preparation machine, run on the disks after the boot; it must succeed. `memory` in MiB, `timeout` in
-    seconds.
+    console; `within`: bounds of guest time. `disks`: those that are attached, in order (none named: all). `tpm` = false
+    takes the TPM of the set away. `check` is a script for the preparation machine, run on the disks after the boot; it
+    must succeed. `memory` in MiB, `timeout` in seconds.
     """
 
     cmdline: str = ""
@@ -67,6 +69,7 @@ class Boot(Struct, frozen=True, forbid_unknown_fields=True, rename="kebab"):
     must_not: tuple[str, ...] = ()
     within: tuple[Within, ...] = ()
     disks: tuple[str, ...] = ()
+    tpm: bool = True
     check: str = ""
     memory: int = 1024
     timeout: float = 240

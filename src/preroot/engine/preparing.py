@@ -48,7 +48,7 @@ class Preparer:
         tree, content = self._tree(disks, distribution)
         return prepare(
             disks.script, disks.size, self.machine(), tree=tree, tree_name=content, cache=self.cache / "prepared",
-            logs=self.session / "logs", boot_cache=self.cache,
+            logs=self.session / "logs", boot_cache=self.cache, tpm=disks.tpm,
         )  # fmt: skip
 
     def _tree(self, disks: DiskSet, distribution: Distribution) -> tuple[Path | None, str]:

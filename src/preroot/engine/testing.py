@@ -7,6 +7,7 @@ Images are made once a run, disks kept in the cache; several runs and threads ma
 from __future__ import annotations
 
 import hashlib
+import shutil
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -136,13 +137,15 @@ class ScenarioRunner:
         logs = self.session / "logs" / chosen.name
         kept = len(spec.boot) > 1 or bool(spec.flip) or any(boot.check for boot in spec.boot)
         files = copies(prepared.disks, logs / "disks") if kept else prepared.disks
+        # A TPM writes in every boot: it counts them, and wrong PINs.
+        tpm = shutil.copytree(prepared.tpm, logs / "tpm") if prepared.tpm else None
         for flip in spec.flip:
             flip_bit(files[flip.disk], int(fill_in(flip.offset, prepared.values)))
         results: list[BootResult] = []
         problems: list[str] = []
         for number, boot in enumerate(spec.boot, 1):
             name = chosen.name if len(spec.boot) == 1 else f"{chosen.name}-{number}"
-            disks_now = Prepared(files, prepared.values)
+            disks_now = Prepared(files, prepared.values, tpm)
             result, found = self._boot(Step(name, boot, disks, kept), disks_now, image, logs)
             results.append(result)
             problems += found
@@ -164,7 +167,7 @@ class ScenarioRunner:
         scenario = Scenario(
             name=name, kernel=str(image.kernel), initrds=(str(image.initrd),), arch=image.distribution.arch,
             cmdline=" ".join(word for word in words if word), memory=boot.memory, answers=boot.answer,
-            timeout=boot.timeout,
+            timeout=boot.timeout, tpm=str(prepared.tpm) if prepared.tpm and boot.tpm else "",
             disks=tuple(DiskSpec(str(prepared.disks[disk]), bus=step.disks.bus, snapshot=not step.kept, serial=disk)
                         for disk in boot.disks or prepared.disks),
             expect=Expect(
