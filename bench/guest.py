@@ -9,15 +9,13 @@ from statistics import median
 
 from msgspec import Struct
 
-from preroot.boot.disks import DiskRecipe, Volume, make_disk
+from bench.roots import MadeRoot
 from preroot.boot.machine import DiskSpec, Machine, MachineSpec
-from preroot.boot.rootfs import proof, tiny_root
+from preroot.boot.rootfs import proof
 from preroot.boot.scenario import Expect, Scenario, explain, judge, stop_when
-from preroot.boot.stage import digest, entries_of
+from preroot.engine.preparing import IDENTITY
 from preroot.errors import BuildError
 
-LABEL = "bench-root"
-IDENTITY = "bench"
 #: seconds of this host for one boot
 TIMEOUT = 240
 #: MiB; dracut's generic image needs about 250
@@ -25,15 +23,15 @@ MEMORY = 1024
 #: steps in which the smallest memory is looked for, in MiB
 STEP = 16
 
-#: What all generators understand. `quiet`, because a serial console under emulation costs time for each line.
-CMDLINE = f"root=LABEL={LABEL} rootfstype=ext4 rw quiet"
+#: Of all roots. `quiet`, because a serial console under emulation costs time for each line.
+CMDLINE = "rootfstype=ext4 rw quiet"
 
 
 class Bed(Struct, frozen=True):
-    """What all images of one kernel are booted with: the kernel, the root file system, and where logs go."""
+    """What all images of one kernel are booted with: the kernel, a root, and where logs go."""
 
     kernel: Path
-    root: Path
+    root: MadeRoot
     logs: Path
 
 
@@ -47,14 +45,6 @@ class Boots(Struct, frozen=True):
     smallest: int = 0
 
 
-def make_root(busybox: bytes, cache: Path) -> Path:
-    """Return the disk that all boot into: ext4, with preroot's tiny root in it."""
-    entries = tuple(entries_of(tiny_root(busybox, IDENTITY)))
-    content = digest(entries)
-    recipe = DiskRecipe(volumes=(Volume(fstype="ext4", content=content, label=LABEL),))
-    return make_disk(recipe, {content: lambda: entries}, cache)
-
-
 def boot_once(bed: Bed, initrd: Path, name: str, memory: int = MEMORY) -> tuple[float, int]:
     """Boot an image to its root; return the guest's uptime there (seconds) and the memory in use (bytes).
 
@@ -64,8 +54,10 @@ def boot_once(bed: Bed, initrd: Path, name: str, memory: int = MEMORY) -> tuple[
     token = secrets.token_hex(16)
     expect = Expect(identity=IDENTITY)
     scenario = Scenario(name=name, kernel=str(bed.kernel), expect=expect, timeout=TIMEOUT)
-    spec = MachineSpec(kernel=str(bed.kernel), initrds=(str(initrd),), cmdline=f"{CMDLINE} preroot.token={token}",
-                       memory=memory, disks=(DiskSpec(image=str(bed.root)),), accel="tcg")  # fmt: skip
+    initrds = (str(initrd), *map(str, bed.root.archives))
+    spec = MachineSpec(kernel=str(bed.kernel), initrds=initrds, memory=memory, accel="tcg",
+                       cmdline=f"{bed.root.root.cmdline} {CMDLINE} preroot.token={token}",
+                       disks=(DiskSpec(image=str(bed.root.disk)),))  # fmt: skip
     with Machine(spec, bed.logs, timeout=TIMEOUT, cache=bed.logs, name=name) as machine:
         machine.wait(stop_when(expect))
         result = judge(scenario, machine.end(), proof(token, IDENTITY))

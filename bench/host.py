@@ -11,7 +11,6 @@ from pathlib import Path
 from bench.results import Environment
 from preroot import __version__
 from preroot.boot.host import parse_version
-from preroot.boot.rootfs import busybox_from_deb
 from preroot.run import run
 
 
@@ -30,14 +29,3 @@ def environment() -> Environment:
         qemu=".".join(map(str, parse_version(qemu))),
         preroot=__version__,
     )
-
-
-def static_busybox(cache: Path) -> bytes:
-    """Return the program of Debian's busybox-static, for the root that images boot into, from this machine's mirror."""
-    directory = cache / "busybox"
-    if not any(directory.glob("*.deb")):
-        directory.mkdir(parents=True, exist_ok=True)
-        run(["apt-get", "download", "-q", "busybox-static"], cwd=directory, purpose="to get a busybox for the boots")
-    package = next(directory.glob("*.deb"))
-    with package.open("rb") as file:
-        return busybox_from_deb(file, package.name)

@@ -22,8 +22,10 @@ from preroot.run import run
 
 PREROOT = str(Path(sys.executable).with_name("preroot"))
 
-#: Features of the comparison: the built-in recipe's, and those of the buses that generic images cover.
-FEATURES = ("...", "keymap", "tmpfiles", "sysctl", "mmc", "hyperv", "vmware", "xen")
+#: Features of the comparison: the built-in recipe's, those of the buses that generic images cover, and of what can lie
+#: between a disk and the root.
+FEATURES = ("...", "keymap", "tmpfiles", "sysctl", "mmc", "hyperv", "vmware", "xen",
+            "luks", "lvm", "raid", "verity", "tpm2", "fido2")  # fmt: skip
 
 #: What dracut's generic image has, and no feature takes: checkers that systemd-fsck runs for other file systems than
 #: ext4, and (by the kernel's package: not all have them) what drives keyboards that have no driver of their own.

@@ -15,10 +15,6 @@ from preroot.errors import BuildError
 #: where an image is written, inside the chroot
 OUTPUT = "/out"
 
-#: dracut modules that are left out for the comparison of equal scope, as long as preroot has no such features:
-#: encryption, device-mapper, LVM, md, and the TPM's measurements.
-NOT_YET = "crypt dm lvm mdraid tpm2-tss systemd-pcrphase"
-
 #: mkosi-initrd asks for the modules that are loaded on the build host, besides the list of its own. This stands
 #: before it in PATH and drops that: what runs here is another kernel, or has no modules at all.
 _MKOSI = """#!/bin/sh
@@ -50,8 +46,6 @@ _HOST_DEPENDS = "describes the machine it runs on, and that has no disk of its o
 PEERS = (
     Peer("dracut", "dracut --no-hostonly", "dracut", "dracut",
          ("dracut", "--no-hostonly", "--force", "--kver", "{release}", "/out/{name}")),
-    Peer("dracut-scope", f"dracut --no-hostonly --omit \"{NOT_YET}\"", "dracut", "dracut",
-         ("dracut", "--no-hostonly", "--omit", NOT_YET, "--force", "--kver", "{release}", "/out/{name}")),
     Peer("dracut-hostonly", "dracut --hostonly", "dracut", "dracut",
          ("dracut", "--hostonly", "--force", "--kver", "{release}", "/out/{name}"), _HOST_DEPENDS),
     Peer("mkosi", "mkosi-initrd", "mkosi", "dracut",

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from bench.results import Case, Environment, Kernel, Results, Row
+from bench.roots import ROOTS
 from bench.scope import Scope
 from preroot.errors import BuildError
 
@@ -21,7 +22,7 @@ def report(results: Results, scope: Scope) -> str:
         parts += [f"### {kernel.package} ({kernel.release})", images(kernel)]
         if kernel.cases:
             parts.append(cases(kernel.cases))
-        parts += [bars(kernel), kinds(kernel), capabilities(kernel, scope)]
+        parts += [roots(kernel), bars(kernel), kinds(kernel), capabilities(kernel, scope)]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
@@ -58,7 +59,7 @@ def images(kernel: Kernel) -> str:
         if row.build is None:
             lines.append([name, f"not measured: {row.failure}", *[""] * (len(head) - 2)])
             continue
-        boots = row.boots
+        boots = row.boots.get("ext4")
         lines.append([
             name, f"{row.build.cpu:.2f}", f"{row.build.wall:.2f}", megabytes(row.build.memory, 0), megabytes(row.size),
             megabytes(row.recompressed), str(row.modules),
@@ -66,6 +67,14 @@ def images(kernel: Kernel) -> str:
             megabytes(boots.memory, 0) if boots else "", str(boots.smallest or "") if boots else "",
         ])  # fmt: skip
     return table(head, lines)
+
+
+def roots(kernel: Kernel) -> str:
+    """Return how long images take to roots behind encryption and LVM; empty where none was booted into one."""
+    rows = [row for row in kernel.rows if len(row.boots) > 1]
+    lines = [[root.title, *(f"{row.boots[root.key].uptime:.1f}" if root.key in row.boots else "" for row in rows)]
+             for root in ROOTS]  # fmt: skip
+    return table(["boot s", *map(_short, rows)], lines) if rows else ""
 
 
 def cases(found: tuple[Case, ...]) -> str:
@@ -92,11 +101,13 @@ def bars(kernel: Kernel) -> str:
     if ours and (mkosi := rows.get("mkosi")) and mkosi.build and "cold" in found:
         lines.append(_ratio("CPU of a cold build, to mkosi-initrd", found["cold"].cost.cpu, mkosi.build.cpu, 1 / 6))
     for key in ("preroot", "preroot-modules"):
-        if (own := rows.get(key)) and (scope := rows.get("dracut-scope")):
-            lines.append(_ratio(f"{key}: size at zstd -19, to dracut-scope", own.recompressed, scope.recompressed, 1))
-            if own.boots and scope.boots:
-                lines.append(_ratio(f"{key}: boot, to dracut-scope", own.boots.uptime, scope.boots.uptime, 2 / 3))
-                lines.append(_ratio(f"{key}: RAM in use, to dracut-scope", own.boots.memory, scope.boots.memory, 1))
+        if (own := rows.get(key)) and (dracut := rows.get("dracut")):
+            lines.append(_ratio(f"{key}: size at zstd -19, to dracut", own.recompressed, dracut.recompressed, 2 / 3))
+            for root in ROOTS:
+                if (mine := own.boots.get(root.key)) and (theirs := dracut.boots.get(root.key)):
+                    lines.append(_ratio(f"{key}: boot, {root.title}, to dracut", mine.uptime, theirs.uptime, root.bar))
+                    if root.key == "ext4":
+                        lines.append(_ratio(f"{key}: RAM in use, to dracut", mine.memory, theirs.memory, 1))
     for case in found.values():
         if case.bar:
             value = case.cost.wall if "wall" in case.unit else case.cost.cpu

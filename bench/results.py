@@ -39,7 +39,8 @@ class Row(Struct, frozen=True):
     capabilities: tuple[str, ...] = ()
     #: kind of file → bytes, uncompressed
     kinds: dict[str, int] = {}
-    boots: Boots | None = None
+    #: root (bench/roots.py) → how the image boots into it
+    boots: dict[str, Boots] = {}
 
 
 class Case(Struct, frozen=True):

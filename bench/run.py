@@ -15,6 +15,7 @@ from bench import guest, host, images, peers, report, scope
 from bench.chroots import Chroot, KernelFiles, kernel_in, make
 from bench.ours import GENERIC, MINIMAL, Ours, measure, measure_warm, prepare, with_modules
 from bench.results import Case, Kernel, Results, Row
+from bench.roots import ROOTS, MadeRoot, make_roots
 from preroot import __version__
 from preroot.errors import BuildError, PrerootError
 
@@ -32,7 +33,7 @@ class Bench:
         self.logs = Path(options.logs)
         self.logs.mkdir(parents=True, exist_ok=True)
         self.scope = scope.load()
-        self.root = guest.make_root(host.static_busybox(self.cache), self.cache / "disks")
+        self.roots = make_roots(ROOTS, SUITE, self.cache, self.logs)
 
     def all_kernels(self) -> tuple[Kernel, ...]:
         """Measure everything for all kernels asked for."""
@@ -77,7 +78,8 @@ class Bench:
                 continue
             costs, _ = peers.build(peer, chroot, kernel, self.options.runs, self.logs)
             rows.append(self.described(replace(row, build=costs), contents[peer.key], kernel))
-        rows = self.booted(rows, paths, kernel)
+        for root in self.roots:
+            rows = self.booted(rows, paths, kernel, root)
         waived = tuple(f"{waiver.capability} ({waiver.reason})" for pair in self.scope.equal for waiver in pair.waived)
         return Kernel(package, kernel.release, kernel.version, tuple(rows), cases, waived)
 
@@ -86,7 +88,7 @@ class Bench:
         if self.options.peers_only:
             return []
         variants = [GENERIC, MINIMAL]
-        if isinstance(equal := theirs.get("dracut-scope"), Path):
+        if isinstance(equal := theirs.get("dracut"), Path):
             variants.insert(1, with_modules(images.read(equal, self.cache).modules))
         return [prepare(variant, package, SUITE, self.cache, self.logs) for variant in variants]
 
@@ -125,29 +127,39 @@ class Bench:
         return replace(row, size=contents.size, uncompressed=contents.uncompressed, recompressed=contents.recompressed,
                       modules=len(contents.modules), capabilities=able, kinds=contents.kinds)  # fmt: skip
 
-    def booted(self, rows: list[Row], paths: dict[str, Path], kernel: KernelFiles) -> list[Row]:
-        """Return the rows with how their images boot.
+    def booted(
+        self, rows: list[Row], paths: dict[str, Path], kernel: KernelFiles, root: MadeRoot
+    ) -> list[Row]:  # fmt: skip
+        """Return the rows with how their images boot into one root: those that can, of roots beyond a plain disk only
+        ours and dracut's.
 
         The images take turns, so that what else the machine does falls on all of them. One that fails is out.
         """
-        bed = guest.Bed(kernel.vmlinuz, self.root, self.logs)
+        bed = guest.Bed(kernel.vmlinuz, root, self.logs)
+        plain = not root.root.needs
+        able = {row.key for row in rows if set(root.root.needs) <= set(row.capabilities)
+                and (plain or row.key in ("preroot", "preroot-modules", "dracut"))}  # fmt: skip
+        paths = {key: path for key, path in paths.items() if key in able}
         seen: dict[str, list[tuple[float, int]]] = {key: [] for key in paths}
         failed: dict[str, str] = {}
         least: dict[str, int] = {}
         for number in range(self.options.boot_runs):
             for key in [key for key in paths if key not in failed]:
-                tell(f"boot {number + 1} of {key}")
+                tell(f"boot {number + 1} of {key} ({root.root.title})")
                 try:
-                    seen[key].append(guest.boot_once(bed, paths[key], f"{key}-{kernel.release}-{number}"))
+                    seen[key].append(
+                        guest.boot_once(bed, paths[key], f"{key}-{kernel.release}-{root.root.key}-{number}")
+                    )
                 except BuildError as error:
                     tell(str(error))
                     failed[key] = error.message
-        for key in [key for key in paths if self.options.least_memory and seen[key] and key not in failed]:
+        for key in [key for key in paths if self.options.least_memory and plain and seen[key] and key not in failed]:
             tell(f"smallest guest of {key}")
             least[key] = guest.smallest_memory(bed, paths[key], f"{key}-{kernel.release}")
         return [
             replace(row, failure=failed[row.key]) if row.key in failed
-            else replace(row, boots=guest.summary(seen[row.key], least.get(row.key, 0))) if seen.get(row.key)
+            else replace(row, boots=row.boots | {root.root.key: guest.summary(seen[row.key], least.get(row.key, 0))})
+            if seen.get(row.key)
             else row
             for row in rows
         ]  # fmt: skip
