@@ -6,10 +6,6 @@ Images and disks are made once a session, whichever worker needs them first, and
 
 from __future__ import annotations
 
-import fcntl
-import hashlib
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import packages
@@ -22,18 +18,12 @@ from preroot.boot.machine import DiskSpec
 from preroot.boot.platforms import Bus
 from preroot.boot.scenario import BootResult, Expect, Scenario, prove
 from preroot.engine import Engine, Overrides, Workspace
+from preroot.engine.preparing import alone
+from preroot.engine.testing import Image, ScenarioRunner
 from preroot.facts.arch import arch as architecture
 
 #: The recipe of an image in short: release, architecture, kernel package, and values to `--set`.
 BUSYBOX = ("part.base.flavour=busybox", 'part.base.features=["busybox", "ext4", "virtio", "nvme"]')
-
-
-class Image(Struct, frozen=True):
-    """A built image with its kernel."""
-
-    initrd: Path
-    kernel: Path
-    arch: str
 
 
 class Disk(Struct, frozen=True):
@@ -58,13 +48,8 @@ class Lab:
         values = [f"distribution.release={release}", f"distribution.arch={arch}", *sets]
         if kernel:
             values.append(f"kernel.package={kernel}")
-        key = hashlib.sha256("\n".join(values).encode()).hexdigest()[:16]
-        output = self.session / f"image-{key}"
-        with _alone(self.session / f"image-{key}.lock"), Engine(self.workspace) as engine:
-            if not (output / "done").exists():
-                engine.build(engine.load(None, Overrides(set=tuple(values))), output)
-                (output / "done").touch()
-        return Image(output / "preroot.initrd", output / "preroot.vmlinuz", arch)
+        with Engine(self.workspace) as engine:
+            return ScenarioRunner(engine, self.session).build(tuple(values))
 
     def disk(
         self, fstype: FsType = "ext4", *, bus: Bus = "virtio", label: str = "", gpt: bool = False,
@@ -77,7 +62,7 @@ class Lab:
         # An MMC card's size is a power of two; the smallest that takes the root.
         volume = Volume(fstype, content, label=label, part_label=label if gpt else "")
         recipe = DiskRecipe((volume,), "gpt" if gpt else "none", power_of_two=bus == "mmc")
-        with _alone(self.session / f"disk-{content}.lock"):
+        with alone(self.session / f"disk-{content}.lock"):
             path = make_disk(recipe, {content: lambda: entries}, self.cache / "disks")
         names = {
             "UUID": f"UUID={volume_uuid(recipe)}",
@@ -94,7 +79,7 @@ class Lab:
         recipe = DiskRecipe((volume,))
         uuid = volume_uuid(recipe)
         overrides = Overrides(set=(f"distribution.release={release}", f"distribution.arch={arch}"))
-        with _alone(self.session / f"{identity}.lock"), Engine(self.workspace) as engine:
+        with alone(self.session / f"{identity}.lock"), Engine(self.workspace) as engine:
             loaded = engine.load(None, overrides)
 
             def entries() -> list[stage.DiskEntry]:
@@ -116,20 +101,11 @@ class Lab:
             name=name,
             kernel=str(image.kernel),
             initrds=(str(image.initrd),),
-            arch=image.arch,
+            arch=image.distribution.arch,
             memory=memory,
-            cmdline=f"console={architecture(image.arch).console} panic=-1 root={named} {cmdline}",
+            cmdline=f"console={architecture(image.distribution.arch).console} panic=-1 root={named} {cmdline}",
             disks=tuple(DiskSpec(str(disk.path), bus=disk.bus) for disk in disks),
             expect=expect or Expect(identity=disks[0].identity),
             timeout=timeout,
         )
         return prove(scenario, self.session / "logs", self.cache / "boot")
-
-
-@contextmanager
-def _alone(path: Path) -> Iterator[None]:
-    """Hold a lock while something shared is made: workers of one run need the same images."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield

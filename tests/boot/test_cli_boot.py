@@ -11,7 +11,9 @@ import xml.etree.ElementTree as ET
 from pathlib import Path
 
 import pytest
-from lab import BUSYBOX, Image, Lab
+from lab import BUSYBOX, Lab
+
+from preroot.engine.testing import Image
 
 
 @pytest.fixture(scope="module")

@@ -8,9 +8,10 @@ import random
 import string
 
 import pytest
-from lab import Image, Lab
+from lab import Lab
 
 from preroot.boot.machine import Keyboard, Machine, MachineSpec
+from preroot.engine.testing import Image
 
 READER = """\
 unit=[{name="typed.service", content='''

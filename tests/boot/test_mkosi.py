@@ -13,10 +13,11 @@ from pathlib import Path
 
 import packages
 import pytest
-from lab import Disk, Image, Lab
+from lab import Disk, Lab
 
 from bench.chroots import Chroot, host_mirror, make
 from preroot.boot.realroot import proof_entries
+from preroot.engine.testing import Image
 from preroot.inspect.archive import read_file
 
 ROOT = Path(__file__).parents[2]
@@ -108,6 +109,6 @@ def test_an_image_of_mkosi_boots(lab: Lab, chroot: Chroot) -> None:
     releases = module_releases(entries)
     assert len(releases) == 1, "this is an initrd of mkosi's own, which has no modules here"
     assert releases.pop().encode() in (work / "image.vmlinuz").read_bytes()[:65536]
-    image = Image(work / "image.initrd", work / "image.vmlinuz", "amd64")
+    image = Image(work / "image.initrd", work / "image.vmlinuz")
     disk = Disk(work / "image.raw", "virtio", {"PARTLABEL": ROOT_DEVICE}, "mkosi")
     lab.boot("mkosi", image, disk, root="PARTLABEL", cmdline="rw")

@@ -66,11 +66,11 @@ class Step(Struct, frozen=True):
 
 
 class Image(Struct, frozen=True):
-    """A built image with its kernel."""
+    """A built image with its kernel; `cmdline` is what its recipe says."""
 
     initrd: Path
     kernel: Path
-    distribution: Distribution
+    distribution: Distribution = Distribution()
     cmdline: tuple[str, ...] = ()
 
 
@@ -131,7 +131,7 @@ class ScenarioRunner:
         """
         began = time.monotonic()
         spec = chosen.spec
-        image = self._image or self._build(settings(chosen))
+        image = self._image or self.build(settings(chosen))
         disks = chosen.file.disks[spec.disks] if spec.disks else DiskSet({})
         prepared = self.preparer.prepare(disks, image.distribution) if disks.size else Prepared({}, {})
         logs = self.session / "logs" / chosen.name
@@ -191,7 +191,7 @@ class ScenarioRunner:
         except BuildError as error:
             problems.append(f"the disks are not as they should be afterwards: {error.message} ({error.hint})")
 
-    def _build(self, sets: tuple[str, ...]) -> Image:
+    def build(self, sets: tuple[str, ...]) -> Image:
         """Return the image of the base recipe with these values, built once a run."""
         values = (*self._overrides.set, *sets)
         key = hashlib.sha256(repr((self._recipe, self._overrides, values)).encode()).hexdigest()[:16]
