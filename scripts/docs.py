@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from preroot.recipe.features import Feature, globs
+from preroot.recipe.features import Cmdline, Feature, globs
 from preroot.recipe.libraries import Libraries, load_libraries
 from preroot.recipe.library import load_features
 from preroot.recipe.reference import recipe_reference
@@ -28,7 +28,26 @@ _CMDLINE = """# The kernel's command line
 <!-- Generated from src/preroot/features/ by `make docs`; `make lint` compares them. -->
 
 What an image understands follows from its features. *By* says who implements an option: systemd, preroot, the kernel,
-or a package that the feature takes; *since* is that program's version.
+or a package that the feature takes; *since* is that program's version; *flavour* is empty where every flavour of the
+feature has it.
+
+systemd's own options are used wherever systemd implements something. Options of other spellings, those of
+dracut.cmdline(7) above all, are translated (*becomes*) before systemd starts: an image has a table of just the
+options that its features know, `/usr/lib/preroot/cmdline-table`, and `/init` goes by it. The result lies over
+`/proc/cmdline` until the switch to the real root, so whatever reads the command line in the image understands them;
+the real root sees it as it was given. Without such an option on the command line nothing is done. What was translated
+away with a word stands in the journal (`journalctl -b -g 'on the command line'`).
+
+In *becomes*, `{value}` is the option's value, `{NAME}` a part of it as in the option's column, and a name with a dot
+each value of that option. `-` and `_` are one in names, as for the kernel. Of an option that is given more than once,
+the last counts, unless it says that it adds up.
+
+A recipe's `cmdline` is compared with all this: an option that no feature of the image understands is named when it is
+built, with the feature that does. Options that begin with `rd.` and that nobody knows are named too; others may be
+the kernel's, a module's or the real root's, and are not.
+
+Who can write the command line can also name another init (`rdinit=/bin/sh`), and so owns the machine;
+[access.md](access.md) says what an image's policy can hold against, and what only a signed command line can.
 """
 
 
@@ -73,13 +92,22 @@ def features_page(features: Mapping[str, Feature]) -> str:
 def cmdline_page(features: Mapping[str, Feature]) -> str:
     """Return docs/cmdline.md: every option of the kernel's command line that a feature declares."""
     found = {
-        (each.name, each.by, str(each.since or ""), f"`{name}`", each.help)
+        (each.name, each.value, each.by, str(each.since or ""), f"`{name}`", flavour or "", _becomes(each), each.help)
         for name, feature in features.items()
-        for content in (feature, *feature.variant)
+        for flavour, content in ((None, feature), *((each.when.flavour, each) for each in feature.variant))
         for each in content.cmdline
     }
-    rows = [(f"`{option}`", *rest) for option, *rest in sorted(found)]
-    return _CMDLINE + "\n" + table(("option", "by", "since", "feature", "meaning"), rows)
+    rows = [(f"`{option}={value}`" if value else f"`{option}`", *rest) for option, value, *rest in sorted(found)]
+    head = ("option", "by", "since", "feature", "flavour", "becomes", "meaning")
+    return _CMDLINE + "\n" + table(head, rows)
+
+
+def _becomes(entry: Cmdline) -> str:
+    if entry.ignored:
+        return f"nothing: {entry.ignored}"
+    if entry.widens_access:
+        return "nothing, unless access.policy is `open`"
+    return " ".join(f"`{each}`" for each in entry.maps_to)
 
 
 def libraries_page(libraries: Libraries) -> str:

@@ -13,7 +13,6 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 STEP = files("preroot") / "runtime/busybox/steps/10-devices.sh"
-INIT = files("preroot") / "runtime/busybox/init"
 
 #: device → (LABEL, UUID)
 DEVICES = {
@@ -141,24 +140,3 @@ def test_device_numbers_as_the_kernel_reads_them() -> None:
     assert shell(node, "fe01") == "254:1"
     assert shell(node, "801") == "8:1"
     assert shell(node, "0010fe00") == "254:256"
-
-
-@pytest.mark.parametrize(
-    ("cmdline", "call", "value"),
-    [
-        ("root=/dev/a root=/dev/b", "cmdline_value root", "/dev/b"),
-        ('root="LABEL=my root" ro', "cmdline_value root", "LABEL=my root"),
-        ('root=LABEL="my  root"', "cmdline_value root", "LABEL=my  root"),
-        ("xroot=1 root.x=2", "cmdline_value root || echo none", "none"),
-        ("root=", "cmdline_value root", ""),
-        ("rootflags=a rootflags=b,c", "cmdline_values rootflags", "a\nb,c"),
-        ("ro rw", "cmdline_last ro rw", "rw"),
-        ("rw quiet ro", "cmdline_last ro rw", "ro"),
-        ('"x rw y"', "cmdline_last ro rw || echo none", "none"),
-    ],
-)
-def test_the_command_line(cmdline: str, call: str, value: str, tmp_path: Path) -> None:
-    (tmp_path / "cmdline").write_text(cmdline + "\n")
-    text = INIT.read_text()
-    functions = text[text.index("# cmdline_words:") : text.index("# The EXIT trap")]
-    assert shell(functions.replace("/proc/cmdline", str(tmp_path / "cmdline")) + "\n" + call) == value

@@ -10,6 +10,7 @@ from pathlib import Path
 from msgspec import Struct, structs
 
 import preroot
+from preroot.engine.cmdline import cmdline_warnings
 from preroot.engine.local import NOTHING_LOCAL, Local
 from preroot.engine.parts import PartSpec, part_specs
 from preroot.engine.pinning import data_digests
@@ -71,6 +72,8 @@ class Locked(Struct, frozen=True):
     changes: tuple[LockChange, ...] = ()
     #: what is read from directories of the user's, as it is now
     local: Local = NOTHING_LOCAL
+    #: what was noticed about the recipe and does not hinder a build
+    warnings: tuple[str, ...] = ()
 
 
 def lock_path(loaded: LoadedRecipe, output: Path, search: SearchPath) -> Path:
@@ -163,6 +166,8 @@ class Chooser:
         """Return the recipe with `lock`, features evaluated under its versions."""
         chosen = self.choose(lock.versions)
         libraries = load_libraries(self._search)
+        everything = [each for group in chosen.values() for each in group]
+        warnings = cmdline_warnings(self.recipe.cmdline, everything, self.features, lock.versions)
         # what several looked at counts as it was at first
         files = {
             **self.local.paths,
@@ -172,15 +177,14 @@ class Chooser:
             **self.features.files,
             **self.loaded.files,
         }
-        features = [each for group in chosen.values() for each in group]
         drivers = load_drivers(self._search)
         data = data_digests(
-            features, self.features, distribution=self.distribution, runtime=self.runtime, drivers=drivers,
+            everything, self.features, distribution=self.distribution, runtime=self.runtime, drivers=drivers,
             libraries=libraries,
         )  # fmt: skip
         return Locked(
             lock, self.specs, chosen, self.requests(chosen), self.distribution, self.runtime, drivers, libraries, data,
-            files, local=self.local,
+            files, local=self.local, warnings=warnings,
         )  # fmt: skip
 
     def resolve(self, source: Source, old: Lock | None, reporter: Reporter) -> Locked:

@@ -116,7 +116,9 @@ class Planner:
         plan = Plan(
             name=self.recipe.name, layout=self.recipe.layout, parts=parts, kernel=kernel_plan,
             lock=self._lock(planned.values()), cmdline=self.recipe.cmdline, left_out=tuple(left_out),
-            warnings=(*warnings, *self._script_warnings(parts), *(texts.missing if texts else ())),
+            warnings=(
+                *self.locked.warnings, *warnings, *self._script_warnings(parts), *(texts.missing if texts else ()),
+            ),
             licences=texts.whole if texts and self.recipe.output.licences == "sidecar" else Tree({}),
             secret=any(part.secret for part in planned.values()),
         )  # fmt: skip

@@ -103,12 +103,26 @@ class Generate(Base, frozen=True):
 
 
 class Cmdline(Base, frozen=True):
-    """A kernel command line option that the feature implements."""
+    """A kernel command line option that the feature implements, or translates for who implements it.
 
-    name: str
+    `maps-to` has the options that an option of another spelling is replaced by. Of several entries with one name the
+    first that fits counts. In them, `{value}` stands for the option's value, `{NAME}` for a part of it that `value`
+    names, and `{OPTION.NAME}`, with a dot, for each value of another option (what is before its first `=`).
+    """
+
+    name: Annotated[str, Meta(min_length=1, description="without `=`; `rd.x.*` stands for all that begin so")]
     by: Literal["systemd", "preroot", "kernel", "package"] = "systemd"
     since: int = 0
     help: str = ""
+    maps_to: Annotated[tuple[str, ...], Meta(description="options that stand for it, as one would write them")] = ()
+    value: Annotated[
+        str, Meta(description="what values it is about: text with `{NAME}` for anything; empty: all of them")
+    ] = ""
+    flag: Annotated[bool, Meta(description="a boolean; `maps-to` then holds for a true one")] = False
+    ignored: Annotated[str, Meta(description="why it has no effect: it is taken away, and that is logged")] = ""
+    widens_access: Annotated[
+        bool, Meta(description="it could give a shell: taken away unless access.policy is `open`")
+    ] = False
 
 
 class DlopenFact(Base, frozen=True):

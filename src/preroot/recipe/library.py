@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from preroot.errors import RecipeError, nearest
+from preroot.recipe.cmdline import problem_of
 from preroot.recipe.conditions import check_version, content_fields, misfit, replaceable
-from preroot.recipe.features import DlopenFact, Feature, Option
+from preroot.recipe.features import Cmdline, DlopenFact, Feature, Option
 from preroot.recipe.merge import merge
 from preroot.recipe.search import SEARCH_PATH, Consulted, SearchPath, drop_ins, find, is_masked, toml_names
 from preroot.recipe.secrets import SECRET_WORDS, is_secret_key
@@ -122,6 +123,7 @@ def check_feature(name: str, feature: Feature, where: Callable[[Key], str]) -> N
     _check_needs(feature.needs, ("needs",), where)
     _check_facts(feature.dlopen, (), where)
     _check_generated(feature, feature, (), where)
+    _check_cmdline(feature.cmdline, (), where)
     for number, variant in enumerate(feature.variant):
         at = ("variant", number)
         for comparison in (variant.when.systemd, variant.when.kernel):
@@ -141,6 +143,7 @@ def check_feature(name: str, feature: Feature, where: Callable[[Key], str]) -> N
         _check_needs(variant.needs, (*at, "needs"), where)
         _check_facts(variant.dlopen, at, where)
         _check_generated(feature, variant, at, where)
+        _check_cmdline(variant.cmdline, at, where)
 
 
 def _check_secret(key: str, option: Option, where: Callable[[Key], str]) -> None:
@@ -164,6 +167,12 @@ def _check_needs(needs: tuple[str, ...], key: Key, where: Callable[[Key], str]) 
 def _check_facts(facts: tuple[DlopenFact, ...], at: Key, where: Callable[[Key], str]) -> None:
     for number, fact in enumerate(facts):
         check_version(fact.version, where((*at, "dlopen", number)))
+
+
+def _check_cmdline(entries: tuple[Cmdline, ...], at: Key, where: Callable[[Key], str]) -> None:
+    for number, entry in enumerate(entries):
+        if problem := problem_of(entry):
+            raise RecipeError(f"{where((*at, 'cmdline', number))}: {problem}", "docs/feature.md says what it can be")
 
 
 def _check_generated(feature: Feature, content: Any, at: Key, where: Callable[[Key], str]) -> None:

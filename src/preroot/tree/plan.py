@@ -17,6 +17,7 @@ from preroot.tree.build import build_tree
 from preroot.tree.check import exception_problems, missing_problems, name_problems
 from preroot.tree.closure.model import Closure, Request, World
 from preroot.tree.closure.walk import close, is_excluded
+from preroot.tree.cmdline import TABLE_PATH, cmdline_table, effective
 from preroot.tree.declare import (
     Declaration,
     enablement,
@@ -129,6 +130,7 @@ def _declare(given: PartInput, pool: Pool) -> list[Declaration]:
     declarations: list[Declaration] = []
     for chosen in given.chosen:
         declarations += feature_declarations(chosen, _fill(given, chosen), given.runtime, pool)
+    declarations += _cmdline_declarations(given)
     if given.is_default:
         declarations += recipe_declarations(given.recipe, "", given.sources, pool)
     declarations += recipe_declarations(given.recipe, given.name, given.sources, pool)
@@ -148,6 +150,16 @@ def _declare(given: PartInput, pool: Pool) -> list[Declaration]:
         pool.declare(link.path, link.declared())
     # The links of a merged /usr are not declared to the pool: its canonical paths have them followed already.
     return [*merged_usr(given.merged), *declarations, *links]
+
+
+def _cmdline_declarations(given: PartInput) -> list[Declaration]:
+    """Return the table by which the part translates its command line, where a feature has something to translate."""
+    entries = [entry for chosen in given.chosen for entry in chosen.content.cmdline]
+    changing = effective(entries, given.recipe.access.policy)
+    if not changing:
+        return []
+    reason = Reason("generated", "preroot", "how the command line is translated")
+    return [Declaration(TABLE_PATH, "preroot", reason, data=cmdline_table(changing).encode())]
 
 
 def _exceptions(given: PartInput) -> list[tuple[Exception_, str]]:

@@ -20,11 +20,21 @@ mount_file_system() {
     fail "can't mount $2 as $types with the options $4 ($1): $why"
 }
 
+# device_timeout: prints how many seconds to wait for a device: rd.timeout= (0: without end) or what the recipe says.
+device_timeout() {
+    seconds=$(cmdline_value rd.timeout) || seconds=
+    case $seconds in
+        '' | *[!0-9]* | ??????????*) policy timeout 90 ;;
+        *[!0]*) printf '%s\n' "$seconds" ;;
+        *) printf '999999999\n' ;;
+    esac
+}
+
 # mount_option OPTION TYPES OPTIONS DIRECTORY: mounts on DIRECTORY what OPTION= of the command line names.
 mount_option() {
     wanted=$(cmdline_value "$1")
     refuse_name "$wanted"
-    timeout=$(policy timeout 90)
+    timeout=$(device_timeout)
     if ! await_device "$wanted" "$timeout"; then
         [ -z "$device" ] || fail "$1 device $device ($1=$wanted) is there, but was not ready within $timeout seconds"
         say "The device of $1=$wanted did not appear within $timeout seconds. These are there:"
@@ -35,6 +45,10 @@ mount_option() {
     if [ "$1" = root ]; then say "milestone root-device $device"; fi
     mount_file_system "$1=$wanted" "$device" "$2" "$3" "$4"
 }
+
+for module in $(cmdline_values rd.driver.pre | tr ',' ' '); do
+    modprobe -b -q "$module" || say "the module $module of rd.driver.pre could not be loaded"
+done
 
 mkdir -p /sysroot
 root=$(cmdline_value root) || fail "no root= on the command line"

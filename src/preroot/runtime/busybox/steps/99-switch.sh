@@ -13,6 +13,9 @@ fi
 [ -n "$init" ] || fail "the root has no init"
 [ -x "/sysroot$init" ] || [ -L "/sysroot$init" ] || fail "the root has no program $init"
 umount /dev/pts
+if [ -e /etc/preroot/cmdline ]; then
+    umount /proc/cmdline # the real root is to see the command line as it was given
+fi
 for each in run dev sys proc; do
     mkdir -p "/sysroot/$each" 2> /dev/null || :
     if [ -d "/sysroot/$each" ]; then
