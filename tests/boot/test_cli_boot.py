@@ -58,3 +58,48 @@ def test_a_root_that_is_not_there_is_explained(lab: Lab, image: Image) -> None:
     assert errors[0] == "error: the root was not reached within 25 s"
     assert errors[1].startswith("error: the last milestone was ")
     assert "hint:  the serial console is in " in done.stderr and "Traceback" not in done.stderr
+
+
+SCENARIOS = """
+[disks.two]
+size = { data = 32 }
+root = "tiny"
+script = '''
+fill $data ext4 "" 2b1c1f8e-57c0-4a0e-9a0d-6f9a3f0c7e55
+value where UUID=2b1c1f8e-57c0-4a0e-9a0d-6f9a3f0c7e55'''
+
+[scenario.twice]
+summary = "what the first boot wrote is there in the second, and on the disk afterwards"
+disks = "two"
+[[scenario.twice.boot]]
+cmdline = "root={where} rw"
+memory = 256
+check = "mkdir /d; mount -t ext4 $data /d; [ -e /d/sbin/init ]"
+[[scenario.twice.boot]]
+cmdline = "root={where} ro"
+memory = 256
+must = ["preroot-root-mount /dev/vda ext4 ro"]
+
+[scenario.wrong]
+summary = "a root that is reached, and should not be"
+disks = "two"
+[[scenario.wrong.boot]]
+cmdline = "root={where}"
+memory = 256
+reached = false
+[[scenario.wrong.boot]]
+cmdline = "root=never-booted"
+"""
+
+
+def test_scenarios_run_with_an_image_of_ones_own(lab: Lab, image: Image, tmp_path: Path) -> None:
+    file = tmp_path / "my.toml"
+    file.write_text(SCENARIOS)
+    done = preroot(lab, "test", file, "--image", image.initrd, "--logs", tmp_path / "logs", "--jobs", "1")
+    assert done.returncode == 1, done.stdout + done.stderr
+    lines = done.stdout.splitlines()
+    assert lines[0].split()[:2] == ["ok", "twice"] and lines[1].split()[:2] == ["failed", "wrong"]
+    assert lines[2].strip().startswith("the root was reached, and should not have been")
+    assert "error: 1 of 2 scenarios failed: wrong" in done.stderr and str(tmp_path / "logs") in done.stderr
+    assert not (tmp_path / "logs/logs/wrong/wrong-2.serial.log").exists()
+    assert not list((tmp_path / "logs").glob("image-*"))
