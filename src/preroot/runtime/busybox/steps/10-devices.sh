@@ -76,7 +76,7 @@ devices_of() {
             # shows a label as it is.
             for each in $(blkid -c /dev/null -o device); do
                 value=$(blkid -c /dev/null -o value -s "${1%%=*}" "$each") || continue
-                if [ "$value" = "${1#*=}" ]; then printf '%s\n' "$each"; fi
+                if [ "$value" = "${1#*=}" ] && ! is_held "$each"; then printf '%s\n' "$each"; fi
             done
             ;;
         /dev/*) if [ -b "$1" ]; then printf '%s\n' "$1"; fi ;;
@@ -85,6 +85,16 @@ devices_of() {
         *[!0-9a-fA-F]* | '') ;;
         *) node_of "$(((0x$1 & 0xfff00) >> 8)):$(((0x$1 & 0xff) | ((0x$1 >> 12) & 0xfff00)))" ;;
     esac
+}
+
+# is_held DEVICE: true for what another device holds, and whose content it may show: a leg of a RAID volume, a path of a
+# multipath device.
+is_held() {
+    numbers=$(busybox stat -L -c '%t %T' "$1" 2> /dev/null) || return 1
+    for holder in "/sys/dev/block/$((0x${numbers% *})):$((0x${numbers#* }))"/holders/*; do
+        [ ! -e "$holder" ] || return 0
+    done
+    return 1
 }
 
 # node_of MAJOR:MINOR: prints the node of a device number.
@@ -158,6 +168,7 @@ await_device() {
 # left in the machine must not keep it from booting.
 warn_of_others() {
     for each in $(devices_of "$(plain_name "$1")"); do
+        case ,${more_options:-}, in *",device=$each,"*) continue ;; esac  # a device of the same Btrfs
         if [ "$each" != "$2" ]; then
             say "Warning: $1 is the name of both $2, which is taken, and $each."
         fi

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 # shellcheck shell=sh
-# shellcheck disable=SC2034,SC2154  # await_device sets `device`; other steps read `root`
+# shellcheck disable=SC2034,SC2154  # await_device sets `device`; other steps read `root` and `options`
 # Finds the root of the command line, loading drivers while it waits, and mounts it; /usr too where `mount.usr=` names it.
 
 # mount_file_system OPTION DEVICE TYPES OPTIONS DIRECTORY: mounts it, or ends the boot saying why; OPTION is what asked
@@ -30,11 +30,14 @@ device_timeout() {
     esac
 }
 
-# mount_option OPTION TYPES OPTIONS DIRECTORY: mounts on DIRECTORY what OPTION= of the command line names.
+# mount_option OPTION TYPES OPTIONS DIRECTORY: mounts on DIRECTORY what OPTION= of the command line names. What holds the
+# device back may look at `options`, and add to them in `more_options` (",OPTION…").
 mount_option() {
     wanted=$(cmdline_value "$1")
     refuse_name "$wanted"
     timeout=$(device_timeout)
+    options=$3
+    more_options=
     if ! await_device "$wanted" "$timeout"; then
         [ -z "$device" ] || fail "$1 device $device ($1=$wanted) is there, but was not ready within $timeout seconds"
         say "The device of $1=$wanted did not appear within $timeout seconds. These are there:"
@@ -43,7 +46,7 @@ mount_option() {
     fi
     warn_of_others "$wanted" "$device"
     if [ "$1" = root ]; then say "milestone root-device $device"; fi
-    mount_file_system "$1=$wanted" "$device" "$2" "$3" "$4"
+    mount_file_system "$1=$wanted" "$device" "$2" "$options$more_options" "$4"
 }
 
 for module in $(cmdline_values rd.driver.pre | tr ',' ' '); do
