@@ -2,14 +2,14 @@
 # shellcheck shell=sh
 # Tells which device of the root's Btrfs is missing. Only the kernel knows, and says so when it is asked to mount it
 # ("devid 2 uuid … is missing", btrfs_report_missing_device() in fs/btrfs/volumes.c).
+if ! command -v cmdline_value > /dev/null; then
+    # shellcheck source=src/preroot/runtime/helpers/cmdline.sh
+    . /usr/lib/preroot/cmdline.sh
+    cmdline_read
+fi
 btrfs_reasons() {
-    read -r cmdline < /proc/cmdline
-    root=
-    for word in $cmdline; do
-        word=${word#\"}
-        case $word in root=*) root=${word#root=} ;; esac
-    done
-    case ${root%\"} in
+    root=$(cmdline_value root) || return 0
+    case $root in
         UUID=*) path=/dev/disk/by-uuid/${root#UUID=} ;;
         LABEL=*) path=/dev/disk/by-label/${root#LABEL=} ;;
         /dev/*) path=$root ;;
