@@ -108,7 +108,9 @@ def test_any_comparison_is_answered_or_refused(version: str, condition: str) -> 
         (When(option={"on": True}), True),
         (When(option={"on": 1}), False),
         (When(option={"list": ["a"]}), True),
-        (When(option={"list": ["a", "b"]}), False),
+        (When(option={"list": ["a", "b"]}), True),
+        (When(option={"list": ["b", "c"]}), False),
+        (When(option={"list": []}), False),
     ],
 )
 def test_when(when: When, expected: bool) -> None:

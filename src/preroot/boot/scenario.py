@@ -35,11 +35,13 @@ class Answer(Struct, frozen=True, forbid_unknown_fields=True):
     """What is done when the console shows `at` (a regular expression, of a line or of an unfinished one).
 
     `type` is written to the serial console; `keys` are pressed on the keyboard of the machine (see Machine.press).
+    `after` so many seconds (of this host): whoever types is slow.
     """
 
     at: str
     type: str = ""
     keys: str = ""
+    after: float = 0
 
 
 class Expect(Struct, frozen=True):
@@ -135,6 +137,8 @@ def run_scenario(scenario: Scenario, workdir: Path, cache: Path, *, token: str =
 
 def _action(machine: Machine, answer: Answer) -> Callable[[], None]:
     def act() -> None:
+        if answer.after:
+            machine.linger(answer.after)
         if answer.type:
             machine.console.send(answer.type)
         if answer.keys:

@@ -97,10 +97,13 @@ def holds(when: When, facts: Facts, options: dict[str, Any]) -> bool:
 
 
 def _option_is(value: Any, wish: Any) -> bool:
-    """Return whether an option has the wished value, or one of a list of them; `true` is not 1 here."""
-    wishes = wish if isinstance(wish, list) and not isinstance(value, list | tuple) else [wish]
-    plain = list(value) if isinstance(value, tuple) else value
-    return any(plain == each and isinstance(plain, bool) == isinstance(each, bool) for each in wishes)
+    """Return whether an option has the wished value, or one of a list of them; `true` is not 1 here.
+
+    Of an option that is a list itself, one element has to be wished for, or all of it be the empty list.
+    """
+    values = list(value) or [[]] if isinstance(value, list | tuple) else [value]
+    wishes = wish if isinstance(wish, list) and wish else [wish]
+    return any(each == one and isinstance(each, bool) == isinstance(one, bool) for each in values for one in wishes)
 
 
 def has_flavour(feature: Feature, flavour: str) -> bool:
@@ -211,6 +214,8 @@ def misfit(option: Option, value: Any) -> str:
         return "" if isinstance(value, str) and value in option.choices else "one of " + ", ".join(option.choices)
     if option.type == "list":
         fits = isinstance(value, list | tuple) and all(isinstance(each, str) for each in value)
+        if fits and option.choices:
+            return "" if set(value) <= set(option.choices) else "an array of " + ", ".join(option.choices)
         return "" if fits else "an array of strings"
     if option.type == "int":
         return "" if isinstance(value, int) and not isinstance(value, bool) else "an integer"
