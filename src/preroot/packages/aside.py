@@ -18,7 +18,7 @@ from preroot.errors import BuildError
 
 #: Layout of the store and of every record in it, and what the readers in `learn` find. Raise it when any of them
 #: changes: packages are then unpacked again, beside what an older preroot keeps.
-FORMAT = 8
+FORMAT = 9
 #: Temporary files start so; readers never look at them, `Store.gc` removes those that a killed process left behind.
 PREFIX = ".new-"
 #: the way out of a cache that can't be used

@@ -131,7 +131,7 @@ class Tmpfiles(Record, frozen=True, tag="tmpfiles"):
 
 
 class PluginConfiguration(Record, frozen=True, tag="plugins"):
-    """What a file that configures plugins (nsswitch.conf, pam.d, openssl.cnf, a theme …) refers to."""
+    """What a file that configures plugins (nsswitch.conf, pam.d, openssl.cnf, crypttab …) refers to."""
 
     #: `FAMILY:NAME`, each once
     names: tuple[str, ...]

@@ -9,6 +9,7 @@ from msgspec import Struct
 
 from preroot.errors import BuildError
 from preroot.facts.arch import Arch
+from preroot.packages.learn import CRYPTTAB
 from preroot.recipe.conditions import Chosen
 from preroot.recipe.libraries import NO_LIBRARIES, Libraries
 from preroot.recipe.schema import Exception_, Flavour, Group, Recipe, User
@@ -104,6 +105,7 @@ def plan_part(given: PartInput, packages: Pool) -> PlannedPart:
     problems = missing_problems(closure.missing, pool, world)
     problems += exception_problems(_exceptions(given), closure.used_exceptions)
     problems += name_problems(names, _askers(closure))
+    problems += _crypttab_problems(given, declarations)
     declarations += _name_files(given, names)
     tree = Tree({})
     if not problems:
@@ -114,6 +116,16 @@ def plan_part(given: PartInput, packages: Pool) -> PlannedPart:
             problems.append(str(error))
     left_out = _only_real(closure.left_out, pool)
     return PlannedPart(tree, names, left_out, tuple(problems), any(each.secret or each.hidden for each in declarations))
+
+
+def _crypttab_problems(given: PartInput, declarations: Iterable[Declaration]) -> list[str]:
+    """Return what is wrong with a crypttab of the recipe or of a feature; one that is a secret is not read."""
+    texts = [each.data for each in declarations if each.path == CRYPTTAB and each.data is not None]
+    if not texts:
+        return []
+    from preroot.packages.learn.crypttab import crypttab_problems
+
+    return [problem for text in texts for problem in crypttab_problems(text.decode("utf-8", "replace"), given.flavour)]
 
 
 def _fill(given: PartInput, chosen: Chosen) -> Callable[[str], str]:

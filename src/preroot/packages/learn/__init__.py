@@ -35,6 +35,7 @@ _PLUGIN_FILES = (
     (".module", re.compile(r"(?:usr/share/p11-kit|etc/pkcs11)/modules/[^/]+\.module"), "read_p11kit"),
     (".plymouth", re.compile(r"usr/share/plymouth/themes/[^/]+/[^/]+\.plymouth"), "read_plymouth"),
 )
+CRYPTTAB = "etc/crypttab"
 _MODULE = (".ko", ".ko.xz", ".ko.zst", ".ko.gz")
 
 
@@ -68,6 +69,10 @@ def _reader(path: str) -> Callable[[bytes], Learnt | None] | None:
         from preroot.packages.learn.keymap import read_keymap
 
         return partial(read_keymap, path)
+    if path == CRYPTTAB:
+        from preroot.packages.learn.crypttab import read_crypttab
+
+        return read_crypttab
     return _plugin_reader(path)
 
 
