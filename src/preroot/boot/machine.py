@@ -307,6 +307,11 @@ class Machine:
         assert self._monitor is not None, "a machine with keys to press has a keyboard"
         self._monitor.press(text)
 
+    def chord(self, keys: str) -> None:
+        """Press keys of the machine's keyboard together; the spec must have one. Errors: Monitor.chord."""
+        assert self._monitor is not None, "a machine with keys to press has a keyboard"
+        self._monitor.chord(keys)
+
     def linger(self, seconds: float) -> bool:
         """Go on reading for so long at most (of this host); return whether the machine has ended."""
         return self.console.drain(timeout=seconds)

@@ -43,6 +43,13 @@ class Monitor:
             key = {"type": "qcode", "data": _KEYS.get(character, character)}
             self.execute("send-key", {"keys": [key]})
 
+    def chord(self, keys: str) -> None:
+        """Press keys together: names of QEMU (QKeyCode in its qapi/ui.json) with - between, `alt-sysrq-e`.
+
+        Raises BuildError when the machine does not answer or knows no such key.
+        """
+        self.execute("send-key", {"keys": [{"type": "qcode", "data": key} for key in keys.split("-")]})
+
     def execute(self, command: str, arguments: Mapping[str, object]) -> object:
         """Run a command and return what it answers. Raises BuildError as above."""
         if not self._ready:

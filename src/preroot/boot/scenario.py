@@ -34,7 +34,8 @@ class Within(Struct, frozen=True):
 class Answer(Struct, frozen=True, forbid_unknown_fields=True):
     """What is done when the console shows `at` (a regular expression, of a line or of an unfinished one).
 
-    `type` is written to the serial console; `keys` are pressed on the keyboard of the machine (see Machine.press).
+    `type` is written to the serial console; `keys` are pressed on the keyboard of the machine (see Machine.press),
+    those of `chord` together (`alt-sysrq-e`).
     `after` so many seconds (of this host): whoever types is slow.
     """
 
@@ -42,6 +43,7 @@ class Answer(Struct, frozen=True, forbid_unknown_fields=True):
     type: str = ""
     keys: str = ""
     after: float = 0
+    chord: str = ""
 
 
 class Expect(Struct, frozen=True):
@@ -124,7 +126,7 @@ def run_scenario(scenario: Scenario, workdir: Path, cache: Path, *, token: str =
     spec = MachineSpec(
         kernel=scenario.kernel, arch=scenario.arch, initrds=scenario.initrds, disks=scenario.disks,
         nics=scenario.nics, memory=scenario.memory, cpus=scenario.cpus, tpm=scenario.tpm,
-        keys=any(each.keys for each in scenario.answers),
+        keys=any(each.keys or each.chord for each in scenario.answers),
         cmdline=f"{scenario.cmdline} preroot.token={token}",
     )  # fmt: skip
     name = re.sub(r"[^\w.-]+", "-", scenario.name).strip("-") or "scenario"
@@ -143,6 +145,8 @@ def _action(machine: Machine, answer: Answer) -> Callable[[], None]:
             machine.console.send(answer.type)
         if answer.keys:
             machine.press(answer.keys)
+        if answer.chord:
+            machine.chord(answer.chord)
 
     return act
 

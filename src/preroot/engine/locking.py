@@ -39,6 +39,7 @@ from preroot.recipe.library import Features
 from preroot.recipe.load import LoadedRecipe
 from preroot.recipe.search import SearchPath
 from preroot.recipe.select import check_options, select
+from preroot.tree.hooks import check_points
 from preroot.unchanged import Stamp
 
 #: Packages whose versions features compare (`when = { systemd = ">=256" }`).
@@ -167,6 +168,7 @@ class Chooser:
         chosen = self.choose(lock.versions)
         libraries = load_libraries(self._search)
         everything = [each for group in chosen.values() for each in group]
+        check_points(self.recipe, chosen)
         warnings = cmdline_warnings(self.recipe.cmdline, everything, self.features, lock.versions)
         # what several looked at counts as it was at first
         files = {

@@ -75,7 +75,8 @@ def _refuse_without_effect(recipe: Recipe, parts: dict[str, bool]) -> None:
         if is_set:
             raise RecipeError(f"{key} can't be used yet", "leave it out")
     own = [name for name, has_features in parts.items() if has_features]
-    tables = ([each.part for each in table] for table in (recipe.file, recipe.link, recipe.node, recipe.unit))
+    mine = (recipe.file, recipe.link, recipe.node, recipe.unit, recipe.hook)
+    tables = ([each.part for each in table] for table in mine)
     for name in (*(name for table in tables for name in table), *(each.part for each in recipe.secret)):
         if name and name not in own:
             raise RecipeError(

@@ -208,7 +208,7 @@ class Planner:
     def _sources(self) -> dict[str, bytes]:
         """Read the files that the recipe's tables name; secrets are read only when the image is written."""
         files = [each.source for each in self.recipe.file]
-        units = [each.source for each in self.recipe.unit]
+        units = [*(each.source for each in self.recipe.unit), *(each.source for each in self.recipe.hook)]
         return {name: (self.loaded.base / name).read_bytes() for name in (*files, *units) if name is not None}
 
     def _plan_microcode(self) -> Tree:

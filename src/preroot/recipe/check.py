@@ -74,13 +74,15 @@ def _check_parts(recipe: Recipe, where: Where) -> None:
 
 def _tables_of(recipe: Recipe) -> tuple[tuple[str, tuple[Any, ...]], ...]:
     return (("file", recipe.file), ("link", recipe.link), ("node", recipe.node), ("unit", recipe.unit),
-            ("secret", recipe.secret), ("user", recipe.user), ("group", recipe.group))  # fmt: skip
+            ("hook", recipe.hook), ("secret", recipe.secret), ("user", recipe.user),
+            ("group", recipe.group))  # fmt: skip
 
 
 def _check_contents(recipe: Recipe, where: Where) -> None:
     """Check that each of the recipe's own files and units has one content, and that units have names of units."""
     sources = [(("file", n), each.content, each.source) for n, each in enumerate(recipe.file)]
     sources += [(("unit", n), each.content, each.source) for n, each in enumerate(recipe.unit)]
+    sources += [(("hook", n), each.content, each.source) for n, each in enumerate(recipe.hook) if each.unit is None]
     sources += [(("secret", n), None, each.source) for n, each in enumerate(recipe.secret)]
     for key, content, source in sources:
         if content is None and source is None:
@@ -92,10 +94,23 @@ def _check_contents(recipe: Recipe, where: Where) -> None:
         if source is not None and any(character in source for character in "\n\0"):
             # not repeated: somebody may have written the secret itself
             raise _error(where, (*key, "source"), " is no path: it has a line break or NUL", "name a file")
+    _check_hooks(recipe, where)
     for number, unit in enumerate(recipe.unit):
         if not _UNIT_NAME.fullmatch(unit.name):
             hint = "for example hello.service, see systemd.unit(5)"
             raise _error(where, ("unit", number, "name"), f" is {unit.name!r}, which is no unit's name", hint)
+
+
+def _check_hooks(recipe: Recipe, where: Where) -> None:
+    """Check that each hook is one thing, and has a name."""
+    for number, hook in enumerate(recipe.hook):
+        if hook.unit is not None and (hook.content is not None or hook.source is not None):
+            raise _error(where, ("hook", number), " has a unit besides content or source", "give one of them")
+        if hook.unit is not None and not _UNIT_NAME.fullmatch(hook.unit):
+            hint = "for example hello.service, see systemd.unit(5)"
+            raise _error(where, ("hook", number, "unit"), f" is {hook.unit!r}, which is no unit's name", hint)
+        if hook.unit is None and not hook.name:
+            raise _error(where, ("hook", number), " has no name", 'name = "…": its file is called so in the image')
 
 
 def _check_duplicates(recipe: Recipe, where: Where) -> None:
@@ -106,6 +121,8 @@ def _check_duplicates(recipe: Recipe, where: Where) -> None:
         for number, entry in enumerate(entries):
             key = (table, number)
             name = entry.path if is_path else entry.name
+            if table == "hook":
+                name = f"{entry.point}/{entry.name or entry.unit}"
             if is_path:
                 try:
                     name = normal_path(name)

@@ -125,6 +125,19 @@ class Cmdline(Base, frozen=True):
     ] = False
 
 
+class Point(Base, frozen=True):
+    """A point of a boot at which hooks of the recipe run, and where rd.break=NAME stops.
+
+    In a systemd part, `after` and `before` are the units that it lies between; points come in the order of the file.
+    """
+
+    name: Annotated[str, Meta(pattern=r"^[a-z][a-z-]*(?!\n)$")]
+    after: tuple[str, ...] = ()
+    before: tuple[str, ...] = ()
+    hooks: Annotated[bool, Meta(description="false: it can only be stopped at")] = True
+    stops: Annotated[bool, Meta(description="false: it can't be stopped at, and hooks there are only files")] = True
+
+
 class DlopenFact(Base, frozen=True):
     """A library that is loaded without NEEDED and without a note, with the evidence.
 
@@ -183,6 +196,7 @@ class Content(Base, frozen=True):
     generate: tuple[Generate, ...] = ()
     exceptions: tuple[Exception_, ...] = field(default=(), name="except")
     cmdline: tuple[Cmdline, ...] = ()
+    point: tuple[Point, ...] = ()
     dlopen: tuple[DlopenFact, ...] = ()
     refers: tuple[Refers, ...] = ()
     script: tuple[ScriptFact, ...] = ()

@@ -35,7 +35,7 @@ _LOCAL_FILES = (
 )  # fmt: skip
 #: the same for arrays of such paths
 _LOCAL_LISTS = (("kernel", "extra-modules"),)
-_LOCAL_SOURCES = ("file", "unit", "secret")
+_LOCAL_SOURCES = ("file", "unit", "hook", "secret")
 
 
 class Origin(Struct, frozen=True):
@@ -297,6 +297,7 @@ def _check_local_files(recipe: Recipe, base: Path, where: Callable[[Key], str], 
     named: list[tuple[Key, str]] = list(zip(_LOCAL_FILES, values, strict=True))
     named += [(("file", n, "source"), each.source or "") for n, each in enumerate(recipe.file)]
     named += [(("unit", n, "source"), each.source or "") for n, each in enumerate(recipe.unit)]
+    named += [(("hook", n, "source"), each.source or "") for n, each in enumerate(recipe.hook)]
     named += [(("secret", n, "source"), each.source) for n, each in enumerate(recipe.secret)]
     named += [(("kernel", "extra-modules", n), each) for n, each in enumerate(kernel.extra_modules)]
     for key, value in named:

@@ -226,6 +226,29 @@ class Unit(Base, frozen=True):
     part: PartName = ""
 
 
+class Hook(Base, frozen=True, kw_only=True):
+    """A program or unit of the recipe's own at a point of the boot; docs/hooks.md has the points.
+
+    Of one point, hooks run one after the other, by `order` and then by name.
+    """
+
+    point: Annotated[str, Meta(description="cmdline, pre-udev, pre-trigger, initqueue, pre-mount, mount, pre-pivot, "
+                               "cleanup or shutdown")]  # fmt: skip
+    name: Annotated[
+        str,
+        Meta(pattern=r"^([A-Za-z0-9][A-Za-z0-9._-]*)?(?!\n)$",
+             description="what it is called; may be left out with `unit`"),
+    ] = ""  # fmt: skip
+    content: Annotated[str | None, Meta(description="the program's text, with a #! line; or `source`")] = None
+    source: Annotated[str | None, Meta(description="file to take, relative to the recipe; or `unit`")] = None
+    unit: Annotated[
+        str | None, Meta(description="unit to start at the point instead, of the recipe or a package (systemd only)")
+    ] = None
+    order: Annotated[int, Meta(ge=0, le=99, description="hooks of one point run in this order")] = 50
+    required: Annotated[bool, Meta(description="the boot fails when it does; else that is told and it goes on")] = False
+    part: Annotated[str, Meta(description="part that it goes into; empty: each that has the point")] = ""
+
+
 class User(Base, frozen=True):
     """A user of the recipe's own, with a group of the same name unless `group` says otherwise."""
 
@@ -332,6 +355,7 @@ class Recipe(Base, frozen=True):
     link: tuple[Link, ...] = ()
     node: tuple[Node, ...] = ()
     unit: tuple[Unit, ...] = ()
+    hook: tuple[Hook, ...] = ()
     user: tuple[User, ...] = ()
     group: tuple[Group, ...] = ()
     secret: tuple[Secret, ...] = ()

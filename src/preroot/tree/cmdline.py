@@ -20,7 +20,7 @@ TABLE_PATH = "usr/lib/preroot/cmdline-table"
 
 _HEAD = """\
 # SPDX-License-Identifier: LGPL-2.1-or-later
-# shellcheck shell=sh disable=SC1003,SC2016,SC2154
+# shellcheck shell=sh disable=SC1003,SC2016,SC2154,SC2221,SC2222
 # Made from the [[cmdline]] tables of the image's features; /usr/lib/preroot/cmdline.sh uses it.
 """
 
@@ -28,17 +28,18 @@ _HEAD = """\
 def effective(entries: Iterable[Cmdline], policy: Policy) -> tuple[Cmdline, ...]:
     """Return the entries that change a command line under the access policy, those of one name beside each other.
 
-    An option that is only ignored by one feature and implemented by another is not ignored.
+    An option that is only ignored by one feature and implemented by another is not ignored; where both only have
+    entries that change it, ignoring comes last.
     """
     given = list(entries)
-    implemented = {each.name for each in given if not each.ignored}
+    implemented = {each.name for each in given if not translates(each)}
     kept = [
         each for each in given
         if translates(each) and not (each.widens_access and policy == "open")
         and not (each.ignored and each.name in implemented)
     ]  # fmt: skip
     names = list(dict.fromkeys(each.name for each in kept))
-    return tuple(dict.fromkeys(sorted(kept, key=lambda each: names.index(each.name))))
+    return tuple(dict.fromkeys(sorted(kept, key=lambda each: (names.index(each.name), bool(each.ignored)))))
 
 
 def cmdline_table(entries: Sequence[Cmdline]) -> str:

@@ -29,6 +29,7 @@ from preroot.tree.declare import (
 )
 from preroot.tree.entrypoints import feature_requests, recipe_requests
 from preroot.tree.firmware import is_about_firmware
+from preroot.tree.hooks import hook_declarations
 from preroot.tree.model import LeftOut, Reason, Tree
 from preroot.tree.modules import ModuleRequest
 from preroot.tree.pool import Pool
@@ -143,6 +144,7 @@ def _declare(given: PartInput, pool: Pool) -> list[Declaration]:
     for chosen in given.chosen:
         declarations += feature_declarations(chosen, _fill(given, chosen), given.runtime, pool)
     declarations += _cmdline_declarations(given)
+    declarations += hook_declarations(given.recipe, given.name, given.flavour, given.chosen, given.sources)
     if given.is_default:
         declarations += recipe_declarations(given.recipe, "", given.sources, pool)
     declarations += recipe_declarations(given.recipe, given.name, given.sources, pool)
@@ -183,9 +185,11 @@ def _exceptions(given: PartInput) -> list[tuple[Exception_, str]]:
 
 def _world(given: PartInput, pool: Pool) -> World:
     contents = [chosen.content for chosen in given.chosen]
-    wanted = {
-        unit for content in contents for unit in (*content.take.units, *content.take.wanted, *content.take.enable)
-    } | {unit.name for unit in given.recipe.unit}
+    wanted = (
+        {unit for content in contents for unit in (*content.take.units, *content.take.wanted, *content.take.enable)}
+        | {unit.name for unit in given.recipe.unit}
+        | {hook.unit for hook in given.recipe.hook if hook.unit}
+    )
     return World(
         arch=given.arch,
         library_directories=given.library_directories,

@@ -15,3 +15,9 @@ if [ -r /usr/lib/preroot/cmdline-table ]; then
     . /usr/lib/preroot/cmdline-table
     cmdline_install
 fi
+if cmdline_true rd.debug; then
+    # into the kernel's log, from which the real root's journal has it
+    exec 2> /dev/kmsg
+    PS4='preroot + '
+    set -x
+fi

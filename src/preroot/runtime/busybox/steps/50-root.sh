@@ -46,6 +46,7 @@ mount_option() {
     fi
     warn_of_others "$wanted" "$device"
     if [ "$1" = root ]; then say "milestone root-device $device"; fi
+    if [ "$1" = root ]; then at_point pre-mount; fi
     mount_file_system "$1=$wanted" "$device" "$2" "$options$more_options" "$4"
 }
 
@@ -53,6 +54,7 @@ for module in $(cmdline_values rd.driver.pre | tr ',' ' '); do
     modprobe -b -q "$module" || say "the module $module of rd.driver.pre could not be loaded"
 done
 
+at_point initqueue
 mkdir -p /sysroot
 root=$(cmdline_value root) || fail "no root= on the command line"
 rootfstype=$(cmdline_value rootfstype) || rootfstype=
@@ -60,6 +62,7 @@ rootflags=$(cmdline_values rootflags | tr '\n' ',')
 mode=$(cmdline_last ro rw) || mode=ro
 mount_option root "$rootfstype" "$mode${rootflags:+,${rootflags%,}}" /sysroot
 say "milestone sysroot-mounted"
+at_point mount
 
 if cmdline_value mount.usr > /dev/null; then
     usrfstype=$(cmdline_value mount.usrfstype) || usrfstype=
