@@ -44,6 +44,18 @@ look attach "$attach" attach test /dev/vda /run/key luks,header=/run/header
 if [ -b /dev/mapper/test ]; then echo "OPENED /dev/mapper/test"; fi
 "$attach" detach test
 
+# Tokens that no device is there for: their handlers look for one, and say so. What is asked for is not what counts.
+printf '%s' '{"type":"systemd-fido2","keyslots":["0"],"fido2-credential":"AAAA","fido2-salt":"AAAA",
+"fido2-rp":"io.systemd.cryptsetup","fido2-clientPin-required":false,"fido2-up-required":true,
+"fido2-uv-required":false}' >/run/fido2.json
+printf '%s' '{"type":"systemd-pkcs11","keyslots":["0"],"pkcs11-uri":"pkcs11:token=test","pkcs11-key":"AAAA"}' \
+    >/run/pkcs11.json
+for kind in fido2 pkcs11; do
+    cryptsetup token import --json-file "/run/$kind.json" /run/header
+    look "$kind" cryptsetup open --token-only --token-type "systemd-$kind" --header /run/header /dev/vda test
+    while read -r line; do echo "SAID $kind $line"; done <"/run/said-$kind"
+done
+
 look tpm systemd-creds --tpm2-device=list
 while read -r line; do echo "SAID tpm $line"; done </run/said-tpm
 echo "LOOKED AT LIBRARIES"

@@ -28,7 +28,7 @@ ExecStart=/usr/bin/sh /usr/lib/look
 RequiredBy=initrd-root-fs.target
 """
 SETS = (
-    'part.base.features=["...", "luks", "tpm2"]',
+    'part.base.features=["...", "luks", "tpm2", "fido2", "pkcs11"]',
     f"file=[{{path='usr/lib/look', content={json.dumps(SCRIPT.read_text())}}}]",
     f"unit=[{{name='look.service', content={json.dumps(UNIT)}}}]",
 )
@@ -43,7 +43,7 @@ SETS = (
         pytest.param("sid", 262, ("LOADED cryptsetup libcrypto",), marks=pytest.mark.matrix),
     ],
 )
-def test_libraries_of_kmod_blkid_cryptsetup_and_tpm(
+def test_libraries_of_kmod_blkid_cryptsetup_tpm_and_tokens(
     lab: Lab, release: str, version: int, threads: tuple[str, ...]
 ) -> None:
     image = lab.image(*SETS, release=release)
@@ -51,7 +51,9 @@ def test_libraries_of_kmod_blkid_cryptsetup_and_tpm(
         f"systemd {version}", "MAPPED pid1 libkmod", "MAPPED udevd libkmod", "LOADED kmod libkmod",
         "LOADED blkid libblkid", "LOOK cryptsetup exits 0", "LOADED cryptsetup libcryptsetup", *threads,
         "LOOK wrong-key exits 2", "LOADED attach libcryptsetup", "LOOK attach exits 0", "OPENED /dev/mapper/test",
-        "LOADED tpm libtss2-esys", "LOADED tpm libtss2-mu", "LOADED tpm libtss2-rc", "LOOKED AT LIBRARIES",
+        "LOADED tpm libtss2-esys", "LOADED tpm libtss2-mu", "LOADED tpm libtss2-rc",
+        "LOADED fido2 libcryptsetup-token-systemd-fido2", "LOADED fido2 libfido2",
+        "LOADED pkcs11 libcryptsetup-token-systemd-pkcs11", "LOADED pkcs11 libp11-kit", "LOOKED AT LIBRARIES",
     )  # fmt: skip
     lines = tuple(map(re.escape, seen))
     expect = Expect(identity="ext4-virtio", must=lines, must_not=("TPM2 support is not installed",))
