@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 ImageFormat = Literal["raw", "qcow2"]
 Keyboard = Literal["", "usb", "virtio"]
+Screen = Literal["", "vga", "virtio"]
 
 
 class DiskSpec(Struct, frozen=True):
@@ -79,6 +80,8 @@ class MachineSpec(Struct, frozen=True):
     tpm: str = ""
     #: keys are going to be pressed, on that keyboard or what the platform has anyway
     keys: bool = False
+    #: graphics card; empty: there is no screen at all
+    screen: Screen = ""
 
 
 def full_cmdline(spec: MachineSpec) -> str:
@@ -131,7 +134,7 @@ def qemu_argv(spec: MachineSpec, emulator: Emulator, initrd: str = "") -> list[s
     argv += ["-kernel", spec.kernel, "-append", full_cmdline(spec)]
     argv += ["-initrd", initrd] if initrd else []
     argv += _disk_options(spec, kind)
-    argv += [option.format(virtio=kind.virtio) for option in _KEYBOARDS[spec.keyboard]]
+    argv += [option.format(virtio=kind.virtio) for option in (*_KEYBOARDS[spec.keyboard], *_SCREENS[spec.screen])]
     for number, nic in enumerate(spec.nics):
         name, options = nic.backend.partition(",")[::2]
         argv += ["-netdev", f"{name},id=net{number}" + (f",{options}" if options else "")]
@@ -209,6 +212,14 @@ def _disk_options(spec: MachineSpec, kind: Platform) -> list[str]:
         else:
             options += ["-device", device + (f",serial={escape(serial)}" if serial else "")]
     return options
+
+
+_SCREENS: dict[Screen, tuple[str, ...]] = {
+    "": (),
+    # the card of `-vga std`: text mode without a driver, and the kernel's bochs
+    "vga": ("-device", "VGA"),
+    "virtio": ("-device", "virtio-gpu-{virtio}"),
+}
 
 
 class MachineResult(Struct, frozen=True):

@@ -16,7 +16,7 @@ from msgspec import Struct
 
 from preroot.boot import causes, console, rootfs
 from preroot.boot.console import FailedUnit, Milestone
-from preroot.boot.machine import DiskSpec, Machine, MachineResult, MachineSpec, NicSpec
+from preroot.boot.machine import DiskSpec, Machine, MachineResult, MachineSpec, NicSpec, Screen
 from preroot.errors import BuildError
 
 #: Seconds of this host that an initrd which has given up may still use to tell why.
@@ -80,6 +80,7 @@ class Scenario(Struct, frozen=True):
     cpus: int = 2
     #: directory with the state of its TPM; empty: it has none
     tpm: str = ""
+    screen: Screen = ""
 
 
 class BootResult(Struct, frozen=True):
@@ -125,7 +126,7 @@ def run_scenario(scenario: Scenario, workdir: Path, cache: Path, *, token: str =
     token = token or secrets.token_hex(16)
     spec = MachineSpec(
         kernel=scenario.kernel, arch=scenario.arch, initrds=scenario.initrds, disks=scenario.disks,
-        nics=scenario.nics, memory=scenario.memory, cpus=scenario.cpus, tpm=scenario.tpm,
+        nics=scenario.nics, memory=scenario.memory, cpus=scenario.cpus, tpm=scenario.tpm, screen=scenario.screen,
         keys=any(each.keys or each.chord for each in scenario.answers),
         cmdline=f"{scenario.cmdline} preroot.token={token}",
     )  # fmt: skip

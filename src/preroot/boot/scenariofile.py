@@ -14,6 +14,7 @@ from typing import Any
 from msgspec import Struct
 from msgspec.structs import replace
 
+from preroot.boot.machine import Screen
 from preroot.boot.platforms import Bus
 from preroot.boot.scenario import Answer, Within
 from preroot.errors import RecipeError, nearest
@@ -58,8 +59,8 @@ class Boot(Struct, frozen=True, forbid_unknown_fields=True, rename="kebab"):
     `cmdline` may have {NAME} for values that the script of the disks has handed out. `reached`: whether the root
     must be reached, or must not. `answer`: what is typed when. `must`, `must-not`: regular expressions for lines of the
     console; `within`: bounds of guest time. `disks`: those that are attached, in order (none named: all). `tpm` = false
-    takes the TPM of the set away. `check` is a script for the preparation machine, run on the disks after the boot; it
-    must succeed. `memory` in MiB, `timeout` in seconds.
+    takes the TPM of the set away. `screen`: a graphics card, `vga` or `virtio`. `check` is a script for the preparation
+    machine, run on the disks after the boot; it must succeed. `memory` in MiB, `timeout` in seconds.
     """
 
     cmdline: str = ""
@@ -70,6 +71,7 @@ class Boot(Struct, frozen=True, forbid_unknown_fields=True, rename="kebab"):
     within: tuple[Within, ...] = ()
     disks: tuple[str, ...] = ()
     tpm: bool = True
+    screen: Screen = ""
     check: str = ""
     memory: int = 1024
     timeout: float = 240

@@ -167,7 +167,7 @@ class ScenarioRunner:
         scenario = Scenario(
             name=name, kernel=str(image.kernel), initrds=(str(image.initrd),), arch=image.distribution.arch,
             cmdline=" ".join(word for word in words if word), memory=boot.memory, answers=boot.answer,
-            timeout=boot.timeout, tpm=str(prepared.tpm) if prepared.tpm and boot.tpm else "",
+            timeout=boot.timeout, screen=boot.screen, tpm=str(prepared.tpm) if prepared.tpm and boot.tpm else "",
             disks=tuple(DiskSpec(str(prepared.disks[disk]), bus=step.disks.bus, snapshot=not step.kept, serial=disk)
                         for disk in boot.disks or prepared.disks),
             expect=Expect(
