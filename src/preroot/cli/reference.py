@@ -80,7 +80,7 @@ def _show(name: str, feature: Feature) -> None:
 
 
 def _show_content(content: Content, indent: str) -> None:
-    for word in ("requires", "recommends", "conflicts", "provides", "needs"):
+    for word in ("requires", "recommends", "conflicts", "provides", "exitrd", "needs"):
         values = getattr(content, word)
         if values:
             say(f"{indent}{word}: {', '.join(values)}")

@@ -12,7 +12,7 @@ from msgspec import Struct, structs
 import preroot
 from preroot.engine.cmdline import cmdline_warnings
 from preroot.engine.local import NOTHING_LOCAL, Local
-from preroot.engine.parts import PartSpec, part_specs
+from preroot.engine.parts import PartSpec, names_part, part_specs
 from preroot.engine.pinning import data_digests
 from preroot.engine.workspace import read_runtime
 from preroot.errors import BuildError, RecipeError
@@ -126,22 +126,48 @@ class Chooser:
 
     def choose(self, versions: Mapping[str, str]) -> dict[str, tuple[Chosen, ...]]:
         """Return part → features, evaluated under `versions` of packages (empty: none known yet)."""
-        distribution = self.recipe.distribution
-        chosen = {}
-        for spec in self.specs:
-            if not spec.features:
-                continue
-            facts = Facts(
-                distribution.name, self.distribution.release, self.distribution.arch, spec.flavour, dict(versions)
-            )  # fmt: skip
-            where = self.loaded.where(("part", spec.name, "features"))
-            chosen[spec.name] = select(
-                spec.features, self.features, self.recipe.features, facts, where=where, elsewhere=self.recipe.features
-            )
+        chosen = {
+            spec.name: self._select(spec, spec.features, versions)
+            for spec in self.specs if spec.features and not spec.kind.on_request
+        }  # fmt: skip
         if not chosen:
             raise RecipeError("the recipe chooses no feature", 'for example [part.base] features = ["systemd", "ext4"]')
+        for spec in self.specs:
+            if spec.kind.on_request:
+                chosen |= self._choose_on_request(spec, chosen, versions)
         check_options(self.recipe.features, {each.name for group in chosen.values() for each in group})
         return chosen
+
+    def _choose_on_request(
+        self, spec: PartSpec, chosen: Mapping[str, Sequence[Chosen]], versions: Mapping[str, str]
+    ) -> dict[str, tuple[Chosen, ...]]:
+        """Return the features of a part that is there on request, and those of the base that keeps it; or nothing.
+
+        `chosen` are the features of the other parts. What they ask for can be refused in the part's own list.
+        """
+        wishes = [name for group in chosen.values() for each in group for name in each.content.exitrd]
+        named = names_part(self.recipe, spec.name, spec.kind.points)
+        if named:
+            wishes.append(spec.name)  # the feature that runs it has the part's name
+        names = (*dict.fromkeys(wishes), *spec.features)
+        found = self._select(spec, names, versions) if names else ()
+        if named and not found:
+            raise RecipeError(
+                f"the recipe puts something into part {spec.name}, and refuses the feature {spec.name!r} in it",
+                f"leave out '-{spec.name}'",
+            )
+        if not found:
+            return {}
+        base = next(each for each in self.specs if each.name == "base")
+        return {"base": self._select(base, (*base.features, spec.kind.keeper), versions), spec.name: found}
+
+    def _select(self, spec: PartSpec, names: Sequence[str], versions: Mapping[str, str]) -> tuple[Chosen, ...]:
+        """Return the features of one part that lists `names`. Raises RecipeError naming where they are listed."""
+        distribution = self.distribution
+        name = self.recipe.distribution.name
+        facts = Facts(name, distribution.release, distribution.arch, spec.flavour, dict(versions))
+        where = self.loaded.where(("part", spec.name, "features"))
+        return select(names, self.features, self.recipe.features, facts, where=where, elsewhere=self.recipe.features)
 
     def requests(self, chosen: Mapping[str, Sequence[Chosen]]) -> tuple[str, ...]:
         """Return what the source is asked for: the kernel's package, what features need, the recipe's packages."""

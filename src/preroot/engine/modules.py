@@ -211,7 +211,8 @@ class ModulesPlanner:
         """Return modules.dep and its kin for the modules of the image; kept, because depmod is a program to start."""
         import msgspec
 
-        text = any(spec.flavour == "busybox" for spec in self.locked.specs)
+        # a part that is there on request comes after the root, and loads no modules
+        text = any(spec.flavour == "busybox" for spec in self.locked.specs if not spec.kind.on_request)
         self.tools["kmod"] = tool_version("depmod")
         files = [ModuleFile(entry.path, self._on_disk(entry), entry.sha256) for entry in entries]
         key = depmod_key(version, files, lists, text=text, tool=self.tools["kmod"])

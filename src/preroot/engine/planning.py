@@ -23,6 +23,7 @@ from preroot.packages.store import Store
 from preroot.progress import Reporter
 from preroot.recipe.load import LoadedRecipe
 from preroot.recipe.schema import Kernel
+from preroot.tree.below import put_below
 from preroot.tree.build import build_tree, plain_keymaps, subtract, without_compression
 from preroot.tree.closure.model import EMPTY_CLOSURE
 from preroot.tree.kernel import KernelFiles, choose_kernel, find_kernels
@@ -96,7 +97,7 @@ class Planner:
         problems = [line for part in planned.values() for line in part.problems]
         if problems:
             raise BuildError("\n".join(dict.fromkeys(problems)), "preroot plan --explain shows what asked for what")
-        trees = {name: part.tree for name, part in planned.items()}
+        trees = self._placed({name: part.tree for name, part in planned.items()})
         left_out = [each for part in planned.values() for each in part.left_out]
         kernel_plan = None
         warnings: tuple[str, ...] = ()
@@ -123,6 +124,14 @@ class Planner:
             secret=any(part.secret for part in planned.values()),
         )  # fmt: skip
         return with_checked_secrets(plan, self.loaded)
+
+    def _placed(self, trees: dict[str, Tree]) -> dict[str, Tree]:
+        """Return the trees with those that lie in a directory of the image put there."""
+        below = {spec.name: spec.kind.below for spec in self.locked.specs if spec.kind.below}
+        return {
+            name: put_below(tree, below[name], trees["base"], self.pool) if name in below else tree
+            for name, tree in trees.items()
+        }
 
     def _licence_texts(self, parts: Iterable[PartPlan], kernel: KernelPlan | None) -> LicenceTexts | None:
         """Return the licence texts of the packages in the parts and of the kernel; None where none are asked for."""

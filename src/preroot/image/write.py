@@ -23,7 +23,7 @@ from preroot.tree.model import Entry, KernelPlan, PartPlan, Plan
 
 #: The kernel looks for microcode only in an uncompressed archive at the very beginning
 #: (Documentation/arch/x86/microcode.rst); modules come last, so that they can be exchanged with the kernel.
-_PART_ORDER = ("microcode", "base", "modules")
+_PART_ORDER = ("microcode", "base", "exitrd", "modules")
 #: what processors want of microcode's address (Intel SDM 3A, "Microcode Update Facilities")
 _MICROCODE_ALIGN = 16
 

@@ -30,6 +30,7 @@ def check(recipe: Recipe, where: Where) -> None:
     _check_kernel(recipe, where)
     _check_microcode(recipe, where)
     _check_single_lines(recipe, where)
+    _check_failure(recipe, where)
     _check_levels(recipe.compression, ("compression",), where)
     for name, part in recipe.part.items():
         if part.compression:
@@ -171,6 +172,14 @@ def _check_single_lines(recipe: Recipe, where: Where) -> None:
             raise _error(where, key, " has a line break or NUL", "write it as one line")
     if recipe.access.password_hash and not re.fullmatch(r"[$_][^\s:*!]+", recipe.access.password_hash):
         raise _error(where, ("access", "password-hash"), " is not a crypt(5) hash", "make one with: openssl passwd -6")
+
+
+def _check_failure(recipe: Recipe, where: Where) -> None:
+    """Check that a RAID that lacks a disk is started before the root is given up."""
+    failure = recipe.failure
+    if failure.degraded is not None and failure.degraded >= failure.timeout:
+        text = f" is {failure.degraded}, and the root is waited for {failure.timeout} seconds"
+        raise _error(where, ("failure", "degraded"), text, "make failure.timeout longer")
 
 
 def _check_levels(compression: Compression, key: Key, where: Where) -> None:

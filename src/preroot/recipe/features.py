@@ -181,6 +181,8 @@ class Content(Base, frozen=True):
     """What a feature, or a variant of it, contributes."""
 
     requires: tuple[str, ...] = ()
+    #: features that the part exitrd then has
+    exitrd: tuple[str, ...] = ()
     conflicts: tuple[str, ...] = ()
     recommends: tuple[str, ...] = ()
     provides: tuple[str, ...] = ()

@@ -159,10 +159,20 @@ class Failure(Base, frozen=True):
     """What happens when the root is not reached."""
 
     timeout: Annotated[int, Meta(ge=1, description="seconds to wait for the root device")] = 90
+    degraded: Annotated[
+        int,
+        Meta(ge=0, description="seconds to wait for disks that a RAID lacks before it is started without them; left "
+             "out: 30, or two thirds of `timeout` where that is less"),
+    ] | None = None  # fmt: skip
     action: Annotated[FailureAction, Meta(description="`shell` obeys [access]")] = "shell"
     delay: Annotated[
         int, Meta(ge=0, description="seconds in which the reason stays on the console before the action")
     ] = 10
+
+    @property
+    def degraded_wait(self) -> int:
+        """Return `degraded`, or what stands for it (30 s are mdadm's own, mdadm-last-resort@.timer of 4.2 and 4.4)."""
+        return min(30, self.timeout * 2 // 3) if self.degraded is None else self.degraded
 
 
 class Microcode(Base, frozen=True):

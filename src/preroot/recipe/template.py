@@ -19,8 +19,8 @@ _PLACE = re.compile(r"\{\{(.*?)\}\}", re.S)
 #: credentials are not among them: what is generated ends up in manifests and logs.
 NAMES = (
     "distribution.name", "distribution.release", "distribution.arch", "failure.timeout", "failure.action",
-    "failure.delay", "access.policy", "root.kind", "root.device", "root.fstype", "root.flags", "kernel.version",
-    "name",
+    "failure.delay", "failure.degraded_wait", "access.policy", "root.kind", "root.device", "root.fstype", "root.flags",
+    "kernel.version", "name",
 )  # fmt: skip
 
 

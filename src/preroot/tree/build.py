@@ -103,7 +103,7 @@ def build_tree(
         if not entry.path:
             raise BuildError(f"{entry.owner} declares the root directory itself", "name a path in the image")
         before = entries.get(entry.path)
-        if before is not None and before.owner != "preroot" and not _same(before, entry):
+        if before is not None and before.owner != "preroot" and not same_form(before, entry):
             raise BuildError(
                 f"{entry.path} is declared by {before.owner} and by {entry.owner} with different content",
                 "leave one of them out",
@@ -125,7 +125,9 @@ def with_entries(tree: Tree, more: Iterable[Entry], pool: Pool) -> Tree:
     return Tree(dict(sorted(entries.items())))
 
 
-def _same(one: Entry, other: Entry) -> bool:
+def same_form(one: Entry, other: Entry) -> bool:
+    """Return whether two entries are the same in the image, whoever asked for them."""
+
     def form(entry: Entry) -> tuple[object, ...]:
         # A secret has no digest: its content is not read before the image is written.
         content = entry.sha256 or entry.content
@@ -201,7 +203,7 @@ def subtract(tree: Tree, earlier: Iterable[Tree]) -> Tree:
         have.update(other.entries)
     kept = {
         path: entry for path, entry in tree.entries.items()
-        if entry.type != "directory" and not (path in have and _same(have[path], entry))
+        if entry.type != "directory" and not (path in have and same_form(have[path], entry))
     }  # fmt: skip
     needed = {parent for path in kept for parent in _parents(path)}
     directories = {path: entry for path, entry in tree.entries.items() if entry.type == "directory"}
