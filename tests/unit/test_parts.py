@@ -5,7 +5,7 @@ import pytest
 
 from preroot.engine.parts import names_part, part_specs
 from preroot.errors import RecipeError
-from preroot.recipe.schema import Budget, File, Part, Recipe, Root, Verity
+from preroot.recipe.schema import Budget, File, Hook, Part, Recipe, Root, Verity
 
 
 @pytest.mark.parametrize(
@@ -44,3 +44,5 @@ def test_what_the_recipe_puts_into_a_part() -> None:
     recipe = Recipe(file=(File(path="x", content="", part="exitrd"),))
     assert names_part(recipe, "exitrd")
     assert not names_part(recipe, "base")
+    bye = Recipe(hook=(Hook(point="shutdown", name="bye", content="#!/bin/sh"),))
+    assert names_part(bye, "exitrd", ("shutdown",)) and not names_part(bye, "exitrd")
