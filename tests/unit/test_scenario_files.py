@@ -111,6 +111,7 @@ def test_disks_are_copied_and_a_bit_is_flipped(tmp_path: Path) -> None:
     flip_bit(copy, 1)
     assert (copy.read_bytes()[:5], copy.stat().st_size) == (b"d`ta\0", 1 << 20)
     assert disk.read_bytes()[:4] == b"data"
+    assert copies({"one": disk}, tmp_path / "copies")["one"].read_bytes() == disk.read_bytes()  # over an earlier run's
     with pytest.raises(BuildError, match="no byte 1048576"):
         flip_bit(copy, 1 << 20)
 

@@ -136,12 +136,12 @@ def flip_bit(disk: Path, offset: int) -> None:
 
 
 def copies(disks: Mapping[str, Path], directory: Path) -> dict[str, Path]:
-    """Copy disks, without their holes, into `directory`, which is made; return the copies by name."""
-    directory.mkdir(parents=True)
+    """Copy disks, without their holes, into `directory`, over those of an earlier run; return the copies by name."""
+    directory.mkdir(parents=True, exist_ok=True)
     copied = {}
     for name, path in disks.items():
         copied[name] = directory / path.name
-        with copied[name].open("xb") as file:
+        with copied[name].open("wb") as file:
             file.truncate(path.stat().st_size)
         copy_sparse(path, copied[name], 0)
     return copied

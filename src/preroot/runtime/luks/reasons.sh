@@ -5,6 +5,13 @@ luks_reasons() {
     # shellcheck source=src/preroot/runtime/helpers/cmdline.sh
     . /usr/lib/preroot/cmdline.sh
     cmdline_read
+    if ! cmdline_true rd.luks yes; then
+        tell "LUKS: the command line has rd.luks=0: nothing was unlocked."
+        return
+    fi
+    if [ -e /etc/crypttab ] && ! cmdline_true rd.luks.crypttab yes; then
+        tell "LUKS: the command line has rd.luks.crypttab=0: no volume of /etc/crypttab was unlocked."
+    fi
     for luks_value in $(cmdline_values rd.luks.uuid) $(cmdline_values rd.luks.name); do
         luks_value=${luks_value#luks-}
         luks_value=${luks_value%%=*}

@@ -59,6 +59,22 @@ $luks_pending" in
 "
         done < /etc/crypttab
     fi
+    luks_check_options
+}
+
+# luks_check_options: names the options that this flavour has nothing for, once.
+luks_check_options() {
+    while read -r luks_name luks_device luks_key luks_options; do
+        for luks_value in $(printf '%s\n' "$luks_options" | tr ',' ' '); do
+            case ${luks_value%%=*} in
+                - | none | luks | x-initrd.attach | discard | read-only | readonly | header | keyfile-size | keyfile-offset) ;;
+                key-slot | no-read-workqueue | no-write-workqueue | same-cpu-crypt | submit-from-crypt-cpus) ;;
+                *) say "the option $luks_value of the volume $luks_name is passed over: a busybox part has nothing for it" ;;
+            esac
+        done
+    done <<END
+$luks_pending
+END
 }
 
 # luks_arguments OPTIONS: prints options of crypttab(5) as cryptsetup's; what there is no such option for is passed over.
@@ -88,6 +104,7 @@ luks_open() {
 luks_type() {
     if [ -n "$luks_passphrase" ] && luks_try "$1" "$2" "$3"; then return; fi
     luks_asked=0
+    /usr/lib/preroot/console-level questions
     IFS='. ' read -r luks_before rest < /proc/uptime
     while [ "$luks_asked" -lt 3 ]; do
         luks_asked=$((luks_asked + 1))
@@ -99,6 +116,7 @@ luks_type() {
             # nobody's time runs out while somebody types
             IFS='. ' read -r luks_now rest < /proc/uptime
             begun=$((begun + luks_now - luks_before))
+            /usr/lib/preroot/console-level restore
             return
         fi
         say "$2 was not unlocked: $luks_said"
@@ -126,7 +144,16 @@ luks_unlock() {
             ;;
     esac
     case $3 in
-        - | none) luks_type "$1" "$luks_device" "$4" ;;
+        - | none)
+            # where systemd-cryptsetup looks by itself (crypttab(5))
+            for luks_key_file in "/etc/cryptsetup-keys.d/$1.key" "/run/cryptsetup-keys.d/$1.key"; do
+                if [ -e "$luks_key_file" ]; then
+                    luks_unlock "$1" "$2" "$luks_key_file" "$4"
+                    return
+                fi
+            done
+            luks_type "$1" "$luks_device" "$4"
+            ;;
         *:*)
             luks_of=$(find_device "${3#*:}") || return 1
             mkdir -p /run/preroot-key
