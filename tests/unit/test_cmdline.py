@@ -211,6 +211,8 @@ def test_what_is_taken_away_is_told(shell: list[str]) -> None:
         ("cmdline_true a yes && echo yes", "b", "yes\n"),
         ("cmdline_is_foreign 'x rd.skipfsck' && echo yes", "", "yes\n"),
         ("cmdline_is_foreign 'rd.luks.key=/x' && echo yes", "", "yes\n"),
+        ("""cmdline_is_foreign 'sh"el"l.y' && echo yes""", "", "yes\n"),
+        ("""cmdline_is_foreign "shel'l'.y" && echo yes""", "", "yes\n"),
         ("cmdline_is_foreign 'root=x quiet' || echo no", "", "no\n"),
     ],
 )
@@ -294,6 +296,11 @@ LIBRARY = {
 def test_what_no_feature_understands_is_named(cmdline: tuple[str, ...], said: tuple[str, ...]) -> None:
     chosen = [Chosen("systemd", "", {}, Content(cmdline=LIBRARY["systemd"].cmdline[:3]))]
     assert cmdline_warnings(cmdline, chosen, LIBRARY, {"systemd": "257.9-1~deb13u1"}) == said
+
+
+def test_what_is_also_for_the_real_root_is_not_named() -> None:
+    assert cmdline_warnings(["systemd.unit=x"], [], LIBRARY, {}) == ()
+    assert len(cmdline_warnings(["rd.systemd.unit=x"], [], LIBRARY, {})) == 1
 
 
 def test_an_option_that_is_too_new_is_named() -> None:

@@ -52,6 +52,8 @@ systemctl list-units --all --plain --no-legend --no-pager --state=not-found |
         done
     done
 lines=$(journalctl -b -o cat --no-pager UNIT=initrd-switch-root.target + UNIT=initrd-switch-root.service | wc -l)
+# A part without journald tells the kernel's log.
+[ "$lines" != 0 ] || lines=$(journalctl -b -k -o cat --no-pager -g '^preroot: milestone' | wc -l)
 printf '\npreroot-root-journal %s\n' "$lines"
 printf '\npreroot-root-state %s\n' "$state"
 printf '\npreroot-root-reached %s uptime=%s\n' "${proof%% *}" "$uptime"

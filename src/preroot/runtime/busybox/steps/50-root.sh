@@ -30,6 +30,13 @@ device_timeout() {
     esac
 }
 
+# load_named OPTION: loads the modules that OPTION= of the command line names, separated by commas.
+load_named() {
+    for module in $(cmdline_values "$1" | tr ',' ' '); do
+        modprobe -b -q "$module" || say "the module $module of $1 could not be loaded"
+    done
+}
+
 # mount_option OPTION TYPES OPTIONS DIRECTORY: mounts on DIRECTORY what OPTION= of the command line names. What holds the
 # device back may look at `options`, and add to them in `more_options` (",OPTION…").
 mount_option() {
@@ -46,14 +53,14 @@ mount_option() {
     fi
     warn_of_others "$wanted" "$device"
     if [ "$1" = root ]; then say "milestone root-device $device"; fi
-    if [ "$1" = root ]; then at_point pre-mount; fi
+    if [ "$1" = root ]; then
+        load_named rd.driver.post # by now, drivers of the devices that are there have been loaded
+        at_point pre-mount
+    fi
     mount_file_system "$1=$wanted" "$device" "$2" "$options$more_options" "$4"
 }
 
-for module in $(cmdline_values rd.driver.pre | tr ',' ' '); do
-    modprobe -b -q "$module" || say "the module $module of rd.driver.pre could not be loaded"
-done
-
+load_named rd.driver.pre
 at_point initqueue
 mkdir -p /sysroot
 root=$(cmdline_value root) || fail "no root= on the command line"
