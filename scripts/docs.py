@@ -36,7 +36,7 @@ dracut.cmdline(7) above all, are translated (*becomes*) before systemd starts: a
 options that its features know, `/usr/lib/preroot/cmdline-table`, and `/init` goes by it. The result lies over
 `/proc/cmdline` until the switch to the real root, so whatever reads the command line in the image understands them;
 the real root sees it as it was given. Without such an option on the command line nothing is done. What was translated
-away with a word stands in the journal (`journalctl -b -g 'on the command line'`).
+away with a word stands in the journal (`journalctl -b -t preroot`).
 
 In *becomes*, `{value}` is the option's value, `{NAME}` a part of it as in the option's column, and a name with a dot
 each value of that option. `-` and `_` are one in names, as for the kernel. Of an option that is given more than once,

@@ -18,6 +18,7 @@ from preroot.recipe.cmdline import Word, is_option, problem_of, template, words
 from preroot.recipe.conditions import Chosen
 from preroot.recipe.features import Cmdline, Content, Feature, Variant
 from preroot.recipe.library import check_feature, load_features
+from preroot.recipe.schema import Access, Recipe
 from preroot.recipe.search import BUILT_IN, SearchPath
 from preroot.tree.cmdline import cmdline_table, effective
 
@@ -295,23 +296,36 @@ LIBRARY = {
 )  # fmt: skip
 def test_what_no_feature_understands_is_named(cmdline: tuple[str, ...], said: tuple[str, ...]) -> None:
     chosen = [Chosen("systemd", "", {}, Content(cmdline=LIBRARY["systemd"].cmdline[:3]))]
-    assert cmdline_warnings(cmdline, chosen, LIBRARY, {"systemd": "257.9-1~deb13u1"}) == said
+    assert cmdline_warnings(Recipe(cmdline=cmdline), chosen, LIBRARY, {"systemd": "257.9-1~deb13u1"}) == said
 
 
 def test_what_is_also_for_the_real_root_is_not_named() -> None:
-    assert cmdline_warnings(["systemd.unit=x"], [], LIBRARY, {}) == ()
-    assert len(cmdline_warnings(["rd.systemd.unit=x"], [], LIBRARY, {})) == 1
+    assert cmdline_warnings(Recipe(cmdline=("systemd.unit=x",)), [], LIBRARY, {}) == ()
+    assert len(cmdline_warnings(Recipe(cmdline=("rd.systemd.unit=x",)), [], LIBRARY, {})) == 1
+
+
+def test_what_is_taken_away_is_named() -> None:
+    chosen = [Chosen("a", "", {}, Content(cmdline=(
+        Cmdline("shell.*", widens_access=True), Cmdline("gone", ignored="it is nothing"),
+        Cmdline("rd.break", value="mount", maps_to=("rd.break=mount",)), Cmdline("rd.break", ignored="no such point"),
+    )))]  # fmt: skip
+    cmdline = ("shell.x=1", "gone", "rd.break=mount")
+    assert cmdline_warnings(Recipe(cmdline=cmdline), chosen, {}, {}) == (
+        "shell.x of the recipe's cmdline has no effect: it could give a shell, and access.policy is locked",
+        "gone of the recipe's cmdline has no effect: it is nothing",
+    )
+    assert len(cmdline_warnings(Recipe(cmdline=cmdline, access=Access(policy="open")), chosen, {}, {})) == 1
 
 
 def test_an_option_that_is_too_new_is_named() -> None:
     chosen = [Chosen("systemd", "", {}, Content(cmdline=(Cmdline("rd.systemd.break", since=258),)))]
-    found = cmdline_warnings(["rd.systemd.break"], chosen, LIBRARY, {"systemd": "257.9-1~deb13u1"})
+    found = cmdline_warnings(Recipe(cmdline=("rd.systemd.break",)), chosen, LIBRARY, {"systemd": "257.9-1~deb13u1"})
     assert found == (
         "rd.systemd.break of the recipe's cmdline has no effect: systemd has it since 258, and the image has "
         "257.9-1~deb13u1",
     )
-    assert cmdline_warnings(["rd.systemd.break"], chosen, LIBRARY, {"systemd": "258~rc1-1"}) == ()
-    assert cmdline_warnings(["rd.systemd.break"], chosen, LIBRARY, {}) == ()
+    assert cmdline_warnings(Recipe(cmdline=("rd.systemd.break",)), chosen, LIBRARY, {"systemd": "258~rc1-1"}) == ()
+    assert cmdline_warnings(Recipe(cmdline=("rd.systemd.break",)), chosen, LIBRARY, {}) == ()
 
 
 @pytest.fixture

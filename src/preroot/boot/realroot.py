@@ -53,7 +53,7 @@ systemctl list-units --all --plain --no-legend --no-pager --state=not-found |
     done
 lines=$(journalctl -b -o cat --no-pager UNIT=initrd-switch-root.target + UNIT=initrd-switch-root.service | wc -l)
 # A part without journald tells the kernel's log.
-[ "$lines" != 0 ] || lines=$(journalctl -b -k -o cat --no-pager -g '^preroot: milestone' | wc -l)
+[ "$lines" != 0 ] || lines=$(journalctl -b -o cat --no-pager -t preroot | wc -l)
 printf '\npreroot-root-journal %s\n' "$lines"
 printf '\npreroot-root-state %s\n' "$state"
 printf '\npreroot-root-reached %s uptime=%s\n' "${proof%% *}" "$uptime"

@@ -101,6 +101,7 @@ def _show_content(content: Content, indent: str) -> None:
         ),
         "libraries loaded at run time": [f"{' | '.join(each.sonames)} (by {each.asker})" for each in content.dlopen],
         "refers to": [name for each in content.refers for name in (*each.units, *each.paths)],
+        "points of the boot": [each.name for each in content.point],
         "may be missing": [f"{each.path} (for {each.asker})" for each in content.exceptions],
     }
     for title, names in named.items():

@@ -13,26 +13,36 @@ from preroot.errors import nearest
 from preroot.recipe.cmdline import is_option, understood_by, words
 from preroot.recipe.conditions import Chosen, compare
 from preroot.recipe.features import Cmdline, Feature
+from preroot.recipe.schema import Policy, Recipe
 
 
 def cmdline_warnings(
-    cmdline: Sequence[str], chosen: Iterable[Chosen], features: Mapping[str, Feature], versions: Mapping[str, str]
+    recipe: Recipe, chosen: Iterable[Chosen], features: Mapping[str, Feature], versions: Mapping[str, str]
 ) -> tuple[str, ...]:
-    """Return a warning for each option of the recipe's `cmdline` that no chosen feature understands.
+    """Return a warning for each option of the recipe's `cmdline` that nothing understands, or that is taken away.
 
     Arguments: `features`, all that there are (read only where the chosen ones do not know an option); `versions` of
     packages, which an entry's `since` is compared with.
     """
     own = [entry for each in chosen for entry in each.content.cmdline]
-    names = dict.fromkeys(word.name for text in cmdline for word in words(text))
+    names = dict.fromkeys(word.name for text in recipe.cmdline for word in words(text))
     found = []
     for name in names:
         mine = [entry for entry in own if is_option(name, entry.name)]
         if mine:
-            found += _too_old(name, mine, versions)
+            found += _taken_away(name, mine, recipe.access.policy) or _too_old(name, mine, versions)
         else:
             found += _not_understood(name, features)
     return tuple(found)
+
+
+def _taken_away(name: str, entries: Sequence[Cmdline], policy: Policy) -> list[str]:
+    """Say why an option is taken off the command line whatever its value is."""
+    if policy != "open" and any(each.widens_access for each in entries):
+        return [f"{name} of the recipe's cmdline has no effect: it could give a shell, and access.policy is {policy}"]
+    if all(each.ignored for each in entries):
+        return [f"{name} of the recipe's cmdline has no effect: {entries[0].ignored}"]
+    return []
 
 
 def _too_old(name: str, entries: Sequence[Cmdline], versions: Mapping[str, str]) -> list[str]:

@@ -195,7 +195,7 @@ class Chooser:
         libraries = load_libraries(self._search)
         everything = [each for group in chosen.values() for each in group]
         check_points(self.recipe, chosen)
-        warnings = cmdline_warnings(self.recipe.cmdline, everything, self.features, lock.versions)
+        warnings = cmdline_warnings(self.recipe, everything, self.features, lock.versions)
         # what several looked at counts as it was at first
         files = {
             **self.local.paths,
