@@ -23,7 +23,7 @@ def test_missing_root_reboots(lab: Lab) -> None:
         reached=False,
         must=(
             r"The device /dev/disk/by-uuid/dead0000-0000-4000-8000-000000000000 did not appear",
-            r"/dev/disk/by-label/other",
+            r"  /dev/vda: ext4 LABEL=other UUID=",
             r"The machine will reboot in 2 seconds",
             r"reboot: Restarting system",
         ),

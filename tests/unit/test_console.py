@@ -150,6 +150,11 @@ def test_did_not_give_up(name: str) -> None:
          "the device /dev/disk/by-label/x did not appear"),
         ("[    5.000000] systemd[1]: Specified switch root path '/sysroot' does not seem to be an OS tree. os-release "
          "file is missing.", "/sysroot has no os-release file"),
+        ("preroot: There is no space left in /run, so no device", "/run is full"),
+        ("preroot: The root has no init: none of usr/lib/systemd/systemd", "mounted, but it has no init program"),
+        ("[!!!!!!] Switch root target contains no usable init.", "mounted, but it has no init program"),
+        ("preroot: The command line names no root (root=), and none was found", "the command line has no root="),
+        ("preroot: failed: systemd-fsck-root.service (loaded failed failed)", "what it does not mend by itself"),
         ("You are in emergency mode. After logging in, type", "went to its emergency shell"),
         ("[FAILED] Failed to mount /sysroot.", "the root could not be mounted"),
     ],

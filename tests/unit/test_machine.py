@@ -382,3 +382,27 @@ def test_stop_when_all_is_seen_in_any_order() -> None:
     stop = stop_when(Expect(reached=False, must=("a", "b")))
     assert [stop(line) for line in ("b", "x", "a")] == [False, False, True]
     assert not stop_when(Expect(reached=None))("You are in emergency mode")
+
+
+def test_the_order_of_lines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fake = fake_qemu(tmp_path, monkeypatch, "print('one'); print('two'); print('one')")
+    with Machine(fake, tmp_path, timeout=30, cache=tmp_path) as machine:
+        machine.wait()
+    ended = machine.end()
+
+    def problems(*order: str) -> tuple[str, ...]:
+        scenario = Scenario("s", kernel="/k", expect=Expect(reached=None, order=order))
+        return judge(scenario, ended, "").problems
+
+    assert problems("one", "two") == ()
+    assert problems("two", "one") == ("the console said /one/ before /two/",)
+    assert problems("one", "three") == ("the console never said /three/, whose place matters",)
+
+
+def test_a_resumed_system_proves_itself_with_the_token_of_its_own_boot(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fake = fake_qemu(tmp_path, monkeypatch, ROOT + "print(f'preroot-root-reached {proof} uptime=4.20')")
+    scenario = Scenario("s", kernel=fake.kernel, timeout=30)
+    assert run_scenario(scenario, tmp_path, tmp_path, token="second").reached
+    assert not run_scenario(scenario, tmp_path, tmp_path, token="second", resumed="first").reached

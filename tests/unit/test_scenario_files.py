@@ -143,3 +143,10 @@ def test_answers_are_given_in_order_and_once(tmp_path: Path) -> None:
         assert console.drain(answers=[("first[?]", first), ("second[?]", second)])
         console.close()
     assert given == ["first", "second"]
+
+
+def test_the_first_boot_resumes_nothing(tmp_path: Path) -> None:
+    second = GOOD + "[[scenario.good.boot]]\nresumes = true\n"
+    assert load_scenarios(_write(tmp_path, second)).scenario["good"].boot[1].resumes
+    with pytest.raises(RecipeError, match="the first boot can't resume another"):
+        load_scenarios(_write(tmp_path, GOOD + "resumes = true\n"))

@@ -27,7 +27,7 @@ _CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]+")
 #: with or without CONFIG_PRINTK_CALLER ([T1], [C0]); anywhere in a line, since a program's unfinished line may come
 #: before it
 _STAMP = re.compile(r"\[ *(\d+\.\d{6})\](?:\[ *[TC]\d+\])? ")
-_STATUS = re.compile(r"^\[ *(OK|FAILED|DEPEND|TIME|WARN|INFO|SKIP|!!)? *\] (.*)")
+_STATUS = re.compile(r"^\[ *(OK|FAILED|DEPEND|TIME|WARN|INFO|SKIP|!!+)? *\] (.*)")
 _LOGGER = re.compile(r"^(?:<\d+>)?systemd\[1\]: ")
 
 

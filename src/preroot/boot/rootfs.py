@@ -28,17 +28,37 @@ IDENTITY_PATH = "etc/preroot-root"
 _INIT = r"""#!/bin/busybox sh
 # Prints the proof that this root was reached, and powers off.
 PATH=/usr/bin
+
+# Sleeps in the swap area $swap, and goes on right here once an initrd has resumed it: with the proof of its own token,
+# which by then only its memory has. What it writes before and after is for who looks at the file system later.
+hibernate() {
+    busybox mount -o remount,rw /
+    busybox swapon "$swap"
+    printf 'before %s\n' "$token" >/mnt/hibernated
+    printf 'shutdown\n' >/sys/power/disk
+    printf '\npreroot-root-hibernates\n'
+    if ! printf 'disk\n' >/sys/power/state; then
+        printf '\npreroot-root-stayed-awake\n'
+        return
+    fi
+    printf 'after %s\n' "$token" >>/mnt/hibernated
+    read -r uptime rest </proc/uptime
+    printf '\npreroot-root-resumed\n'
+    printf '\n%s %s uptime=%s\n' preroot-root-reached "${proof%% *}" "$uptime"
+}
+
 [ -e /proc/uptime ] || busybox mount -t proc proc /proc
 read -r uptime rest </proc/uptime
 [ -c /dev/console ] || busybox mount -t devtmpfs dev /dev
 exec </dev/console >/dev/console 2>&1
-token= after=poweroff
+token= after=poweroff swap=
 read -r cmdline </proc/cmdline
 set -f
 for word in $cmdline; do
     case $word in
     preroot.token=*) token=${word#*=} ;;
     preroot.after=*) after=${word#*=} ;;
+    preroot.swap=*) swap=${word#*=} ;;
     esac
 done
 read -r identity </etc/preroot-root
@@ -51,6 +71,7 @@ while read -r name kib rest; do
 done </proc/meminfo
 # A line of its own, whatever the console was in the middle of.
 printf '\n%s %s uptime=%s\n' preroot-root-reached "${proof%% *}" "$uptime"
+[ "$after" != hibernate ] || hibernate
 printf '%s%s\n' preroot-root-memory "$memory"
 while read -r device place type options rest; do
     [ "$place" != / ] || printf 'preroot-root-mount %s %s %s\n' "$device" "$type" "$options"
@@ -86,7 +107,8 @@ def tiny_root(busybox: bytes, identity: str = "root") -> RootFiles:
 
     `busybox` is the content of a static busybox program for the guest's architecture (`busybox_from_deb`);
     `identity` (one word) tells this root from others in the same machine. Command line options that its init
-    knows: preroot.token=, and preroot.after=shell for a shell instead of power-off.
+    knows: preroot.token=, and preroot.after=shell for a shell instead of power-off; preroot.after=hibernate with
+    preroot.swap=DEVICE or FILE sleeps there first.
     Directories are merged (/bin is a link to usr/bin), and there is an os-release file: `systemctl switch-root`
     refuses a root without one (path_is_os_tree() of systemd).
     """

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 
 from msgspec import Struct
@@ -52,13 +53,14 @@ class Expect(Struct, frozen=True):
     `reached`: whether the real root (the one with `identity`, see `rootfs.tiny_root`) is to be reached; None: it is
     no matter. `must` and `must_not` are regular expressions, searched in each line of the console; the first line
     that matches one of `must_not` ends the run. A run in which the root is *not* to be reached ends when all of
-    `must` were seen, or when the machine ends.
+    `must` were seen, or when the machine ends. `order`: expressions whose first lines must come in this order.
     """
 
     reached: bool | None = True
     identity: str = "root"
     must: tuple[str, ...] = ()
     must_not: tuple[str, ...] = ()
+    order: tuple[str, ...] = ()
     within: tuple[Within, ...] = ()
 
 
@@ -114,10 +116,13 @@ class BootResult(Struct, frozen=True):
         return self.memory["MemTotal"] - self.memory["MemAvailable"]
 
 
-def run_scenario(scenario: Scenario, workdir: Path, cache: Path, *, token: str = "", scale: float = 1.0) -> BootResult:
+def run_scenario(
+    scenario: Scenario, workdir: Path, cache: Path, *, token: str = "", resumed: str = "", scale: float = 1.0
+) -> BootResult:  # fmt: skip
     """Boot the scenario's machine and return what came of it; the logs stay in `workdir`, named by the scenario.
 
-    `cache` keeps what was found out about this host. `token` is only given by tests of this function. `scale`
+    `cache` keeps what was found out about this host. `token`: instead of one made for this run.
+    `resumed`: the token of the boot whose hibernated system must go on in this one; only its memory has it. `scale`
     stretches the bounds of `Expect.within` for a machine that is slower than the one they were written on.
     Raises BuildError when the machine cannot be started at all.
     """
@@ -135,7 +140,7 @@ def run_scenario(scenario: Scenario, workdir: Path, cache: Path, *, token: str =
         machine.wait(stop_when(scenario.expect), [(each.at, _action(machine, each)) for each in scenario.answers])
         machine.linger(GRACE)
         ended = machine.end()
-    return judge(scenario, ended, rootfs.proof(token, scenario.expect.identity), scale=scale)
+    return judge(scenario, ended, rootfs.proof(resumed or token, scenario.expect.identity), scale=scale)
 
 
 def _action(machine: Machine, answer: Answer) -> Callable[[], None]:
@@ -201,10 +206,23 @@ def _unmet(scenario: Scenario, ended: MachineResult, report: rootfs.RootReport |
     for pattern in expect.must:
         if not any(re.search(pattern, line) for line in ended.lines):
             problems.append(f"the console never said /{pattern}/")
+    problems += _out_of_order(expect.order, ended.lines)
     for pattern in expect.must_not:
         if line := next((line for line in ended.lines if re.search(pattern, line)), ""):
             problems.append(f"the console said what it must not: {line.strip()}")
     return problems
+
+
+def _out_of_order(order: tuple[str, ...], lines: tuple[str, ...]) -> list[str]:
+    """Return what is wrong with the order of the first lines that each expression matches."""
+    first = [next((number for number, line in enumerate(lines) if re.search(pattern, line)), None) for pattern in order]
+    found = []
+    for (before, at), (after, then) in pairwise(zip(order, first, strict=True)):
+        if at is None or then is None:
+            found.append(f"the console never said /{before if at is None else after}/, whose place matters")
+        elif at > then:
+            found.append(f"the console said /{after}/ before /{before}/")
+    return found
 
 
 def _late(bounds: tuple[Within, ...], milestones: tuple[Milestone, ...], scale: float) -> list[str]:

@@ -58,9 +58,11 @@ class Boot(Struct, frozen=True, forbid_unknown_fields=True, rename="kebab"):
 
     `cmdline` may have {NAME} for values that the script of the disks has handed out. `reached`: whether the root
     must be reached, or must not. `answer`: what is typed when. `must`, `must-not`: regular expressions for lines of the
-    console; `within`: bounds of guest time. `disks`: those that are attached, in order (none named: all). `tpm` = false
-    takes the TPM of the set away. `screen`: a graphics card, `vga` or `virtio`. `check` is a script for the preparation
-    machine, run on the disks after the boot; it must succeed. `memory` in MiB, `timeout` in seconds.
+    console; `order`: expressions whose first lines come in this order; `within`: bounds of guest time. `resumes`: the
+    system that the boot before has put to sleep must go on. `disks`: those that are attached, in order (none named:
+    all). `tpm` = false takes the TPM of the set away. `screen`: a graphics card, `vga` or `virtio`. `check` is a script
+    for the preparation machine, run on the disks after the boot; it must succeed. `memory` in MiB, `timeout` in
+    seconds.
     """
 
     cmdline: str = ""
@@ -68,10 +70,12 @@ class Boot(Struct, frozen=True, forbid_unknown_fields=True, rename="kebab"):
     answer: tuple[Answer, ...] = ()
     must: tuple[str, ...] = ()
     must_not: tuple[str, ...] = ()
+    order: tuple[str, ...] = ()
     within: tuple[Within, ...] = ()
     disks: tuple[str, ...] = ()
     tpm: bool = True
     screen: Screen = ""
+    resumes: bool = False
     check: str = ""
     memory: int = 1024
     timeout: float = 240
@@ -148,13 +152,17 @@ def _check_scenario(spec: ScenarioSpec, file: ScenarioFile, where: str) -> None:
     if spec.disks and spec.disks not in file.disks:
         raise RecipeError(f"{where}: there is no set of disks {spec.disks!r}",
                           nearest(spec.disks, file.disks) or "known: " + ", ".join(file.disks))  # fmt: skip
+    if spec.boot[0].resumes:
+        raise RecipeError(
+            f"{where}: the first boot can't resume another", "`resumes` is for a boot after one that hibernates"
+        )
     sizes = file.disks[spec.disks].size if spec.disks else {}
     for name in [*(flip.disk for flip in spec.flip), *(name for boot in spec.boot for name in boot.disks)]:
         if name not in sizes:
             raise RecipeError(f"{where}: there is no disk {name!r} in the set {spec.disks!r}",
                               nearest(name, sizes) or "known: " + ", ".join(sizes))  # fmt: skip
     for boot in spec.boot:
-        for pattern in (*boot.must, *boot.must_not, *(answer.at for answer in boot.answer)):
+        for pattern in (*boot.must, *boot.must_not, *boot.order, *(answer.at for answer in boot.answer)):
             try:
                 re.compile(pattern)
             except re.error as error:

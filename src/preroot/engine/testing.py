@@ -7,6 +7,7 @@ Images are made once a run, disks kept in the cache; several runs and threads ma
 from __future__ import annotations
 
 import hashlib
+import secrets
 import shutil
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -57,12 +58,15 @@ class ScenarioResult(Struct, frozen=True):
 
 
 class Step(Struct, frozen=True):
-    """One boot of a scenario, the set that its disks are of, and whether what is written to them is kept."""
+    """One boot of a scenario, the set that its disks are of, whether what is written to them is kept, and its token."""
 
     name: str
     boot: Boot
     disks: DiskSet
     kept: bool
+    token: str
+    #: the token of the boot before, whose system is to go on; or empty
+    resumed: str
 
 
 class Image(Struct, frozen=True):
@@ -143,10 +147,13 @@ class ScenarioRunner:
             flip_bit(files[flip.disk], int(fill_in(flip.offset, prepared.values)))
         results: list[BootResult] = []
         problems: list[str] = []
+        token = ""
         for number, boot in enumerate(spec.boot, 1):
             name = chosen.name if len(spec.boot) == 1 else f"{chosen.name}-{number}"
             disks_now = Prepared(files, prepared.values, tpm)
-            result, found = self._boot(Step(name, boot, disks, kept), disks_now, image, logs)
+            before, token = token, secrets.token_hex(16)
+            step = Step(name, boot, disks, kept, token, before if boot.resumes else "")
+            result, found = self._boot(step, disks_now, image, logs)
             results.append(result)
             problems += found
             if found:
@@ -171,12 +178,12 @@ class ScenarioRunner:
             disks=tuple(DiskSpec(str(prepared.disks[disk]), bus=step.disks.bus, snapshot=not step.kept, serial=disk)
                         for disk in boot.disks or prepared.disks),
             expect=Expect(
-                reached=boot.reached, identity=IDENTITY, within=boot.within,
+                reached=boot.reached, identity=IDENTITY, within=boot.within, order=boot.order,
                 must=(*boot.must, *(_SYSTEM_MUST if whole else ())),
                 must_not=(*boot.must_not, *(_SYSTEM_MUST_NOT if whole else ())),
             ),
         )  # fmt: skip
-        result = run_scenario(scenario, logs, self.cache)
+        result = run_scenario(scenario, logs, self.cache, token=step.token, resumed=step.resumed)
         problems = [f"{explain(result)} (serial console: {result.log})"] if result.problems else []
         if whole and not problems:
             problems += _system_problems(result)
