@@ -25,9 +25,13 @@ def written(cmdline: str, crypttab: str = "/nowhere", shell: str = "dash") -> di
     environment = {"PATH": os.environ["PATH"], "SYSTEMD_PROC_CMDLINE": cmdline, "SYSTEMD_CRYPTTAB": crypttab}
     with tempfile.TemporaryDirectory() as directory:
         root = Path(directory)
-        generator, helper = root / "lib/systemd/system-generators/unlock", root / "lib/preroot/cmdline.sh"
-        for path, source in ((generator, "systemd/unlock-generator"), (helper, "helpers/cmdline.sh")):
-            path.parent.mkdir(parents=True)
+        generator, helpers = root / "lib/systemd/system-generators/unlock", root / "lib/preroot"
+        for path, source in (
+            (generator, "systemd/unlock-generator"),
+            (helpers / "cmdline.sh", "helpers/cmdline.sh"),
+            (helpers / "devices.sh", "helpers/devices.sh"),
+        ):
+            path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes((RUNTIME / source).read_bytes())
         late = root / "late"
         late.mkdir()

@@ -121,6 +121,7 @@ _RULES = _rules(
      "the root could not be mounted, because the kernel module {1} is missing"),
     (r"mount: .*(?:Invalid argument|wrong fs type|No such device).*",
      "the root could not be mounted, its file system is not the one asked for, or its module is missing: {0}"),
+    (r"(?:preroot: )?No (live image|writable layer): (.+?)\.?$", "there is no {1}: {2}"),
     (r'Warning: "?(/dev/[^" ]+)"? does not exist', _device),
     (r"(?:preroot: )?The device (\S+) did not appear\.", _device),
     (r"Timed out waiting for device (.+)", _device),

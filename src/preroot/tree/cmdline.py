@@ -47,7 +47,10 @@ def cmdline_table(entries: Sequence[Cmdline]) -> str:
     early = [each for each in entries if not _is_late(each)]
     late = [each for each in entries if _is_late(each)]
     # a quote may be within a name: then the words are looked at one by one
-    foreign = " | ".join(dict.fromkeys(["""*[\\"\\']*""", *map(_hint, entries)]))
+    hints = dict.fromkeys(map(_hint, entries))
+    # what fits a longer one fits the shorter too (rd.live.overlay.size, rd.live.overlay)
+    shortest = [each for each in hints if not any(other != each and other.strip("*") in each for other in hints)]
+    foreign = " | ".join(["""*[\\"\\']*""", *shortest])
     return _HEAD + (
         "cmdline_is_foreign() {\n"
         f"    case $1 in\n        {foreign}) return 0 ;;\n    esac\n    return 1\n}}\n"
