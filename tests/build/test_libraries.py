@@ -34,13 +34,15 @@ WIDE = (f"packages={json.dumps(PACKAGES)}", f"take={json.dumps(PROGRAMS)}")
 
 #: Features whose modules no kernel of amd64 has.
 ELSEWHERE = {"dasd"}
+#: Options by which features have more programs and libraries than without.
+OPTIONS = {"systemd": ("features.pkcs11.module=opensc",), "busybox": ()}
 
 
 def every_feature(flavour: str) -> tuple[str, ...]:
     """Return the values of a recipe with all features of a flavour that amd64 has."""
     library = Features(OURS)
     names = [name for name in library if has_flavour(library[name], flavour) and name not in ELSEWHERE]
-    return f"part.base.flavour={flavour}", f"part.base.features={json.dumps(names)}"
+    return f"part.base.flavour={flavour}", f"part.base.features={json.dumps(names)}", *OPTIONS[flavour]
 
 
 def planned(engine: Engine, debian_lock: LockMaker, release: str, *sets: str) -> tuple[Plan, Scan]:

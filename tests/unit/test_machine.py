@@ -108,6 +108,12 @@ def test_disks() -> None:
     ]  # fmt: skip
 
 
+def test_screens() -> None:
+    assert not any("VGA" in each or "gpu" in each for each in qemu_argv(spec(), QEMU))
+    assert "VGA" in pairs(qemu_argv(spec(screen="vga"), QEMU), "-device")
+    assert "virtio-gpu-ccw" in pairs(qemu_argv(spec(screen="virtio", arch="s390x"), QEMU), "-device")
+
+
 def test_a_bus_that_the_machine_lacks() -> None:
     with pytest.raises(BuildError, match="an s390x machine has no sata bus for /d"):
         qemu_argv(spec(arch="s390x", disks=(raw("sata"),)), QEMU)
