@@ -17,6 +17,7 @@ from preroot.recipe.template import render, template_values
 from preroot.tree.build import build_tree
 from preroot.tree.check import exception_problems, missing_problems, name_problems
 from preroot.tree.closure.model import Closure, Request, World
+from preroot.tree.closure.repart import repart_requests
 from preroot.tree.closure.walk import close, is_excluded
 from preroot.tree.cmdline import TABLE_PATH, cmdline_table, effective
 from preroot.tree.declare import (
@@ -208,11 +209,9 @@ def _declared_requests(declarations: Iterable[Declaration]) -> list[Request]:
 
     The links of a merged /usr lead to directories.
     """
-    return [
-        Request("path", each.path, each.reason)
-        for each in declarations
-        if each.reason.kind != "merged-usr" and not each.is_directory
-    ]
+    asked = [each for each in declarations if each.reason.kind != "merged-usr" and not each.is_directory]
+    requests = [Request("path", each.path, each.reason) for each in asked]
+    return requests + [request for each in asked if each.data for request in repart_requests(each.path, each.data)]
 
 
 def _known_names(given: PartInput) -> KnownNames:
