@@ -3,15 +3,16 @@ from __future__ import annotations
 
 import pytest
 
-from preroot.engine.parts import names_part, part_specs
+from preroot.engine.parts import check_policies, names_part, part_specs
 from preroot.errors import RecipeError
+from preroot.recipe.conditions import Chosen
+from preroot.recipe.features import Content
 from preroot.recipe.schema import Budget, File, Hook, Part, Recipe, Root, Verity
 
 
 @pytest.mark.parametrize(
     ("recipe", "says"),
     [
-        (Recipe(verity=Verity(required=True)), "verity can't be used yet"),
         (Recipe(root=Root(device="LABEL=x")), "root can't be used yet"),
         (Recipe(file=(File(path="x", content="", part="modules"),)), "part modules .* takes nothing"),
         (Recipe(part={"modules": Part(features=("ext4",))}), "part modules takes no features"),
@@ -23,6 +24,14 @@ from preroot.recipe.schema import Budget, File, Hook, Part, Recipe, Root, Verity
 def test_nothing_is_asked_for_in_vain(recipe: Recipe, says: str) -> None:
     with pytest.raises(RecipeError, match=says):
         part_specs(recipe)
+
+
+def test_a_policy_without_a_feature_that_carries_it_out_is_refused() -> None:
+    recipe = Recipe(verity=Verity(required=True))
+    with pytest.raises(RecipeError, match=r"\[verity\] policy, and no feature"):
+        check_policies(recipe, [Chosen("ext4", "", {}, Content())])
+    check_policies(recipe, [Chosen("mine", "", {}, Content(provides=("verity-policy",)))])
+    check_policies(Recipe(), [])
 
 
 def test_the_parts_of_an_initrd() -> None:

@@ -12,7 +12,7 @@ from msgspec import Struct, structs
 import preroot
 from preroot.engine.cmdline import cmdline_warnings
 from preroot.engine.local import NOTHING_LOCAL, Local
-from preroot.engine.parts import PartSpec, names_part, part_specs
+from preroot.engine.parts import PartSpec, check_policies, names_part, part_specs
 from preroot.engine.pinning import data_digests
 from preroot.engine.workspace import read_runtime
 from preroot.errors import BuildError, RecipeError
@@ -39,6 +39,7 @@ from preroot.recipe.library import Features
 from preroot.recipe.load import LoadedRecipe
 from preroot.recipe.search import SearchPath
 from preroot.recipe.select import check_options, select
+from preroot.recipe.template import recipe_values
 from preroot.tree.hooks import check_points
 from preroot.unchanged import Stamp
 
@@ -136,6 +137,7 @@ class Chooser:
             if spec.kind.on_request:
                 chosen |= self._choose_on_request(spec, chosen, versions)
         check_options(self.recipe.features, {each.name for group in chosen.values() for each in group})
+        check_policies(self.recipe, (each for group in chosen.values() for each in group))
         return chosen
 
     def _choose_on_request(
@@ -165,7 +167,10 @@ class Chooser:
         """Return the features of one part that lists `names`. Raises RecipeError naming where they are listed."""
         distribution = self.distribution
         name = self.recipe.distribution.name
-        facts = Facts(name, distribution.release, distribution.arch, spec.flavour, dict(versions))
+        facts = Facts(
+            name, distribution.release, distribution.arch, spec.flavour, dict(versions),
+            recipe=recipe_values(self.recipe),
+        )  # fmt: skip
         where = self.loaded.where(("part", spec.name, "features"))
         return select(names, self.features, self.recipe.features, facts, where=where, elsewhere=self.recipe.features)
 

@@ -3,11 +3,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from msgspec import Struct
 
 from preroot.errors import RecipeError
+from preroot.recipe.conditions import Chosen
 from preroot.recipe.schema import Budget, Codec, Flavour, FormatName, LayoutName, Recipe, Root, Verity
 
 
@@ -105,10 +106,18 @@ def names_part(recipe: Recipe, name: str, points: Sequence[str] = ()) -> bool:
     return named or any(hook.point in points for hook in recipe.hook)
 
 
+def check_policies(recipe: Recipe, chosen: Iterable[Chosen]) -> None:
+    """Raise RecipeError for a policy of the recipe that none of the features carries out."""
+    if recipe.verity != Verity() and not any("verity-policy" in each.content.provides for each in chosen):
+        raise RecipeError(
+            "the recipe has a [verity] policy, and no feature that carries it out",
+            'add "verity" to the features of part base',
+        )
+
+
 def _refuse_without_effect(recipe: Recipe, parts: dict[str, PartKind]) -> None:
     """Raise RecipeError for what this version reads and would do nothing with: nothing is left out in silence."""
     set_in_vain = {
-        "verity": recipe.verity != Verity(),
         "root": recipe.root != Root(),
     }
     for name, part in recipe.part.items():

@@ -29,6 +29,7 @@ def check(recipe: Recipe, where: Where) -> None:
     _check_duplicates(recipe, where)
     _check_kernel(recipe, where)
     _check_microcode(recipe, where)
+    _check_verity(recipe, where)
     _check_single_lines(recipe, where)
     _check_failure(recipe, where)
     _check_levels(recipe.compression, ("compression",), where)
@@ -158,6 +159,15 @@ def _check_microcode(recipe: Recipe, where: Where) -> None:
         if vendor in recipe.microcode.vendors:
             text = f" has {cpu}, and microcode.vendors takes all of {vendor}"
             raise _error(where, ("microcode", "cpus", number), text, "leave one of them out")
+
+
+def _check_verity(recipe: Recipe, where: Where) -> None:
+    """Refuse a guard that somebody at the console could take away, and a policy that no guard looks at."""
+    if recipe.verity.required and recipe.access.policy == "open":
+        text = ' and access.policy = "open" exclude each other: whoever is at the console is root before the guard runs'
+        raise _error(where, ("verity", "required"), text, 'access.policy = "locked" or "password"')
+    if recipe.verity.signed and not recipe.verity.required:
+        raise _error(where, ("verity", "signed"), " is looked at by the guard alone", "add verity.required = true")
 
 
 def _check_single_lines(recipe: Recipe, where: Where) -> None:

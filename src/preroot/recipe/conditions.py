@@ -27,6 +27,8 @@ class Facts(Struct, frozen=True):
     versions: dict[str, str] = {}
     #: kernel release (uname -r), or ""
     kernel: str = ""
+    #: values of the recipe by name, see template.recipe_values
+    recipe: dict[str, Any] = {}
 
 
 class Chosen(Struct, frozen=True):
@@ -93,7 +95,11 @@ def holds(when: When, facts: Facts, options: dict[str, Any]) -> bool:
     for comparison, version in ((when.systemd, facts.versions.get("systemd", "")), (when.kernel, facts.kernel)):
         if comparison is not None and not compare(version, comparison):
             return False
-    return all(_option_is(options.get(name), wish) for name, wish in when.option.items())
+    return all(
+        _option_is(have.get(name), wish)
+        for have, wishes in ((options, when.option), (facts.recipe, when.recipe))
+        for name, wish in wishes.items()
+    )
 
 
 def _option_is(value: Any, wish: Any) -> bool:

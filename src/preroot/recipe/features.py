@@ -214,6 +214,9 @@ class When(Base, frozen=True):
     systemd: str | None = None
     kernel: str | None = None
     option: dict[str, Any] = {}
+    recipe: Annotated[
+        dict[str, Any], Meta(description="values of the recipe, by the names that templates use: `access.policy`")
+    ] = {}
 
 
 class Variant(Content, frozen=True):

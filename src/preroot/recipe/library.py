@@ -10,7 +10,7 @@ from typing import Any
 from preroot.errors import RecipeError, nearest
 from preroot.recipe.cmdline import problem_of
 from preroot.recipe.conditions import check_version, content_fields, misfit, replaceable
-from preroot.recipe.features import Cmdline, DlopenFact, Feature, Option
+from preroot.recipe.features import Cmdline, DlopenFact, Feature, Option, When
 from preroot.recipe.merge import merge
 from preroot.recipe.search import SEARCH_PATH, Consulted, SearchPath, drop_ins, find, is_masked, toml_names
 from preroot.recipe.secrets import SECRET_WORDS, is_secret_key
@@ -126,16 +126,7 @@ def check_feature(name: str, feature: Feature, where: Callable[[Key], str]) -> N
     _check_cmdline(feature.cmdline, (), where)
     for number, variant in enumerate(feature.variant):
         at = ("variant", number)
-        for comparison in (variant.when.systemd, variant.when.kernel):
-            check_version(comparison or "", where((*at, "when")))
-        for key, value in variant.when.option.items():
-            if key not in feature.options:
-                hint = nearest(key, feature.options) or f"add it as [options.{key}]"
-                raise RecipeError(f"{where((*at, 'when'))}: feature {name!r} has no option {key!r}", hint)
-            wishes = value if isinstance(value, list) and feature.options[key].type != "list" else [value]
-            problem = next((text for wish in wishes if (text := misfit(feature.options[key], wish))), "")
-            if problem:
-                raise RecipeError(f"{where((*at, 'when'))}: option {key} is never {value!r}: it must be {problem}")
+        _check_when(name, feature, variant.when, where((*at, "when")))
         for key in variant.replaces:
             if key not in replaceable():
                 hint = nearest(key, replaceable()) or "known: " + ", ".join(content_fields())
@@ -144,6 +135,24 @@ def check_feature(name: str, feature: Feature, where: Callable[[Key], str]) -> N
         _check_facts(variant.dlopen, at, where)
         _check_generated(feature, variant, at, where)
         _check_cmdline(variant.cmdline, at, where)
+
+
+def _check_when(name: str, feature: Feature, when: When, place: str) -> None:
+    """Raise RecipeError for a condition that can't be compared, or that nothing could ever fulfil."""
+    for comparison in (when.systemd, when.kernel):
+        check_version(comparison or "", place)
+    for key, value in when.option.items():
+        if key not in feature.options:
+            hint = nearest(key, feature.options) or f"add it as [options.{key}]"
+            raise RecipeError(f"{place}: feature {name!r} has no option {key!r}", hint)
+        wishes = value if isinstance(value, list) and feature.options[key].type != "list" else [value]
+        problem = next((text for wish in wishes if (text := misfit(feature.options[key], wish))), "")
+        if problem:
+            raise RecipeError(f"{place}: option {key} is never {value!r}: it must be {problem}")
+    for key in when.recipe:
+        if key not in NAMES or key == "kernel.version":
+            hint = nearest(key, NAMES) or "known: " + ", ".join(NAMES)
+            raise RecipeError(f"{place}: when.recipe has {key!r}, which is no value of a recipe", hint)
 
 
 def _check_secret(key: str, option: Option, where: Callable[[Key], str]) -> None:

@@ -305,10 +305,26 @@ class Secret(Base, frozen=True):
     part: PartName = ""
 
 
+#: a root hash of SHA-1 to SHA-512, as dmsetup(8) prints it
+RootHash = Annotated[str, Meta(pattern="^([0-9a-f]{2}){20,64}(?!\\n)$", description="lower-case hexadecimal digits")]
+
+
 class Verity(Base, frozen=True):
     """The policy for dm-verity, built into the image."""
 
-    required: Annotated[bool, Meta(description="refuse a root without verity, whatever the command line says")] = False
+    required: Annotated[
+        bool, Meta(description="refuse a root without verity, whatever the command line says; docs/verity.md")
+    ] = False
+    of: Annotated[
+        Literal["root", "usr"], Meta(description="what must be on verity: the root with its /usr, or /usr alone")
+    ] = "root"
+    roothash: Annotated[
+        tuple[RootHash, ...],
+        Meta(description="the root hashes that the image is for; none: whichever the command line names"),
+    ] = ()
+    signed: Annotated[
+        bool, Meta(description="only a device whose root hash has a signature that the kernel has verified")
+    ] = False
     on_corruption: Annotated[
         Literal["eio", "restart", "panic"], Meta(description="what a block that does not fit its digest leads to")
     ] = "restart"

@@ -20,7 +20,8 @@ _PLACE = re.compile(r"\{\{(.*?)\}\}", re.S)
 NAMES = (
     "distribution.name", "distribution.release", "distribution.arch", "failure.timeout", "failure.action",
     "failure.delay", "failure.degraded_wait", "access.policy", "root.kind", "root.device", "root.fstype", "root.flags",
-    "kernel.version", "name",
+    "kernel.version", "name", "cmdline", "verity.required", "verity.of", "verity.roothash", "verity.signed",
+    "verity.on-corruption",
 )  # fmt: skip
 
 
@@ -55,12 +56,21 @@ def template_values(recipe: Recipe, options: Mapping[str, Any], kernel_version: 
 
     True and false become `yes` and `no` (systemd.syntax(7)), lists are joined by blanks.
     """
-    values = {"name": recipe.name, "kernel.version": kernel_version}
-    for name in NAMES:
-        table, dot, key = name.partition(".")
-        if dot and name not in values:
-            values[name] = _text(getattr(getattr(recipe, table), key))
+    values = {name: _text(value) for name, value in recipe_values(recipe).items()}
+    values["kernel.version"] = kernel_version
     values |= {f"option.{name}": _text(value) for name, value in options.items()}
+    return values
+
+
+def recipe_values(recipe: Recipe) -> dict[str, Any]:
+    """Return the values of the recipe that NAMES has, each of its own type."""
+    values = {}
+    for name in NAMES:
+        if name != "kernel.version":
+            value: Any = recipe
+            for key in name.split("."):
+                value = getattr(value, key.replace("-", "_"))
+            values[name] = value
     return values
 
 
