@@ -70,6 +70,8 @@ def test_a_busybox_part_has_features_of_its_own(tmp_path: Path) -> None:
         ('disks = "two"', 'disks = "tow"', "no set of disks 'tow'"),
         ('root = "tiny"', 'root = "tinny"', "no root 'tinny'"),
         ('root = "tiny"', 'root = "debian"', "needs a device"),
+        ('root = "tiny"', "paths = 2", "bus virtio with 2 paths"),
+        ('root = "tiny"', 'bus = "scsi"\npaths = 9', "bus scsi with 9 paths"),
         ("one = 8", "One = 8", "no disk can be called 'One'"),
         ("one = 8", "script = 8", "no disk can be called 'script'"),
         ("one = 8", "one = 0", "has 0 MiB"),

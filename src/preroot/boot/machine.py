@@ -37,11 +37,13 @@ class DiskSpec(Struct, frozen=True):
     `image` is the file; `format` empty means: by the file's own magic (`image_format`). With `snapshot` (the
     default) what the guest writes is discarded; `readonly` shows the guest a disk that cannot be written.
     `serial` is what udev makes /dev/disk/by-id links from (at most 20 characters).
-    An `mmc` disk must be a power of two in size, as SD cards are in QEMU.
+    An `mmc` disk must be a power of two in size, as SD cards are in QEMU. `paths`: in how many ways the guest sees the
+    disk, each with the same serial number; more than one on the bus `scsi` alone, and without `snapshot`.
     """
 
     image: str
     bus: Bus = "virtio"
+    paths: int = 1
     format: ImageFormat | Literal[""] = ""
     readonly: bool = False
     snapshot: bool = True
@@ -196,9 +198,11 @@ def _disk_options(spec: MachineSpec, kind: Platform) -> list[str]:
                              "use one of: " + ", ".join(kind.buses))  # fmt: skip
         if not disk.format:
             raise ValueError(f"the format of {disk.image} is not known yet")
+        if disk.paths > 1 and (disk.bus != "scsi" or disk.snapshot):
+            raise ValueError(f"only a SCSI disk without snapshot has several paths: {disk.image}")
         flags = (",readonly=on" if disk.readonly else "") + (",snapshot=on" if disk.snapshot else "")
         options += ["-drive", f"if=none,id=disk{number},file={escape(disk.image)},format={disk.format}"
-                    f",cache=unsafe{flags}"]  # fmt: skip
+                    f",cache=unsafe{flags}" + (f",node-name=node{number}" if disk.paths > 1 else "")]  # fmt: skip
         on_bus = seen.get(disk.bus, 0)
         seen[disk.bus] = on_bus + 1
         if disk.bus in _CONTROLLERS and not on_bus:
@@ -210,7 +214,8 @@ def _disk_options(spec: MachineSpec, kind: Platform) -> list[str]:
             # Every controller's bus is called sd-bus and takes one card, so QEMU finds the free one by itself.
             options += ["-device", device, "-device", f"sd-card,drive=disk{number}"]
         else:
-            options += ["-device", device + (f",serial={escape(serial)}" if serial else "")]
+            device += f",serial={escape(serial)}" if serial else ""
+            options += ["-device", device] if disk.paths == 1 else _several_paths(device, number, disk.paths)
     return options
 
 
@@ -220,6 +225,21 @@ _SCREENS: dict[Screen, tuple[str, ...]] = {
     "vga": ("-device", "VGA"),
     "virtio": ("-device", "virtio-gpu-{virtio}"),
 }
+
+#: a name of the kind NAA 5 ("IEEE registered"), with the company number of QEMU's own MAC addresses (52:54:00)
+_WWN = 0x5525400000000000
+
+
+def _several_paths(device: str, number: int, paths: int) -> list[str]:
+    """Return the options for `paths` devices on one drive.
+
+    A drive serves one device; a node of the block layer serves several, if they say that they share it (share-rw). The
+    name of a node goes to the image file, not to what snapshot=on puts over it (QEMU 10.0).
+    """
+    device = device.replace(f"drive=disk{number}", f"drive=node{number},share-rw=on")
+    # multipath looks only at disks that have a WWN (multipath.conf(5), blacklist_exceptions: "property")
+    device += f",wwn={_WWN + number:#x}"
+    return ["-device", device] * paths
 
 
 class MachineResult(Struct, frozen=True):

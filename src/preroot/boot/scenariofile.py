@@ -43,6 +43,7 @@ class DiskSet(Struct, frozen=True, forbid_unknown_fields=True, rename="kebab"):
     device: str = ""
     packages: tuple[str, ...] = ()
     bus: Bus = "virtio"
+    paths: int = 1
     tpm: bool = False
 
 
@@ -139,6 +140,9 @@ def _check_disks(disks: DiskSet, where: str) -> None:
                               "lower case letters, digits, _, at most 20; not " + " or ".join(_RESERVED))  # fmt: skip
         if size < 1:
             raise RecipeError(f"{where}: the disk {name} has {size} MiB", "at least 1")
+    if not 1 <= disks.paths <= 8 or (disks.paths > 1 and disks.bus != "scsi"):
+        raise RecipeError(f"{where}: disks on the bus {disks.bus} with {disks.paths} paths",
+                          'at most 8, and more than one only with bus = "scsi"')  # fmt: skip
     if disks.root not in ("", "tiny", "debian"):
         raise RecipeError(f"{where}: no root {disks.root!r} is known",
                           nearest(disks.root, ("tiny", "debian")) or "known: tiny, debian")  # fmt: skip

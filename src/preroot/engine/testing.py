@@ -139,7 +139,7 @@ class ScenarioRunner:
         disks = chosen.file.disks[spec.disks] if spec.disks else DiskSet({})
         prepared = self.preparer.prepare(disks, image.distribution) if disks.size else Prepared({}, {})
         logs = self.session / "logs" / chosen.name
-        kept = len(spec.boot) > 1 or bool(spec.flip) or any(boot.check for boot in spec.boot)
+        kept = disks.paths > 1 or len(spec.boot) > 1 or bool(spec.flip) or any(boot.check for boot in spec.boot)
         files = copies(prepared.disks, logs / "disks") if kept else prepared.disks
         # A TPM writes in every boot: it counts them, and wrong PINs.
         tpm = shutil.copytree(prepared.tpm, logs / "tpm") if prepared.tpm else None
@@ -175,7 +175,8 @@ class ScenarioRunner:
             name=name, kernel=str(image.kernel), initrds=(str(image.initrd),), arch=image.distribution.arch,
             cmdline=" ".join(word for word in words if word), memory=boot.memory, answers=boot.answer,
             timeout=boot.timeout, screen=boot.screen, tpm=str(prepared.tpm) if prepared.tpm and boot.tpm else "",
-            disks=tuple(DiskSpec(str(prepared.disks[disk]), bus=step.disks.bus, snapshot=not step.kept, serial=disk)
+            disks=tuple(DiskSpec(str(prepared.disks[disk]), bus=step.disks.bus, paths=step.disks.paths,
+                                 snapshot=not step.kept, serial=disk)
                         for disk in boot.disks or prepared.disks),
             expect=Expect(
                 reached=boot.reached, identity=IDENTITY, within=boot.within, order=boot.order,
