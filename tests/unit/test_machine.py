@@ -114,19 +114,6 @@ def test_screens() -> None:
     assert "virtio-gpu-ccw" in pairs(qemu_argv(spec(screen="virtio", arch="s390x"), QEMU), "-device")
 
 
-def test_a_disk_on_several_paths() -> None:
-    """Two devices on one node, with the same name for the guest; what it writes can't be thrown away then."""
-    disk = raw("scsi", serial="san", paths=2, snapshot=False)
-    argv = qemu_argv(spec(disks=(disk,)), QEMU)
-    drive = pairs(argv, "-drive")[0]
-    assert drive.endswith(",node-name=node0")
-    devices = [each for each in pairs(argv, "-device") if each.startswith("scsi-hd")]
-    assert devices == ["scsi-hd,bus=scsi.0,drive=node0,share-rw=on,serial=san,wwn=0x5525400000000000"] * 2
-    for impossible in (raw("scsi", paths=2), raw("virtio", paths=2, snapshot=False)):
-        with pytest.raises(ValueError, match="several paths"):
-            qemu_argv(spec(disks=(impossible,)), QEMU)
-
-
 def test_a_bus_that_the_machine_lacks() -> None:
     with pytest.raises(BuildError, match="an s390x machine has no sata bus for /d"):
         qemu_argv(spec(arch="s390x", disks=(raw("sata"),)), QEMU)
