@@ -25,7 +25,7 @@ def blocks(page: str) -> list[str]:
 
 
 def test_the_example_of_a_feature_builds(workspace: Workspace, debian_lock: LockMaker, tmp_path: Path) -> None:
-    feature, drop_in, recipe = blocks("docs/feature.md")
+    feature, drop_in, recipe, *_ = blocks("docs/feature.md")
     search = tmp_path / "search"
     for name, text in (("features/disk-health.toml", feature),
                        ("distributions/debian.toml.d/disk-health.toml", drop_in)):  # fmt: skip

@@ -45,7 +45,8 @@ COMMANDS = (
     "diff {image} {other}/image.initrd", "diff --json {image} {other}/image.initrd", "sbom {image} --lock {lock}",
     "size {image} --by directory", "size {image} --json --html {out}/size.html",
     "sbom --format cyclonedx {image} --lock {lock}", "verify {image}", "verify --json {image} {recipe}",
-    "verify {image} {recipe} --set compression.level=1", "boot {image} --timeout 0.5", "store verify", "doctor",
+    "verify {image} {recipe} --set compression.level=1", "boot {image} --timeout 0.5",
+    "test --list", "store verify", "doctor",
     "features emergency-shell --json", "schema", "completion bash",
 )  # fmt: skip
 FAILING = (
