@@ -18,7 +18,7 @@ from preroot.boot.machine import Screen
 from preroot.boot.platforms import Bus
 from preroot.boot.scenario import Answer, Within
 from preroot.errors import RecipeError, nearest
-from preroot.recipe.toml import Key, parse, positions, read_text
+from preroot.recipe.toml import parse, places, read_text
 from preroot.recipe.validate import convert
 
 #: what a disk set may be called, and its disks: they are variables of the script, and serial numbers
@@ -110,14 +110,7 @@ def load_scenarios(path: Path) -> ScenarioFile:
     """Return the scenarios of the file `path`, checked. Raises RecipeError with file and line for what is wrong."""
     text = read_text(path)
     data = parse(text, str(path))
-    lines: dict[Key, int] = {}
-
-    def where(key: Key) -> str:
-        lines.update(lines or positions(text))
-        while key and key not in lines:
-            key = key[:-1]
-        return f"{path}:{lines[key]}" if key else str(path)
-
+    where = places(path, text)
     loaded = _with_markers(convert(data, ScenarioFile, where), data)
     for name, disks in loaded.disks.items():
         _check_disks(disks, where(("disks", name)))

@@ -15,7 +15,7 @@ from preroot.recipe.merge import merge
 from preroot.recipe.search import SEARCH_PATH, Consulted, SearchPath, drop_ins, find, is_masked, toml_names
 from preroot.recipe.secrets import SECRET_WORDS, is_secret_key
 from preroot.recipe.template import NAMES, names_in, uses_secret
-from preroot.recipe.toml import Key, dotted, parse, positions, read_text
+from preroot.recipe.toml import Key, dotted, parse, places, positions, read_text
 from preroot.recipe.validate import convert
 from preroot.unchanged import Stamp
 
@@ -96,15 +96,7 @@ def _is_name(name: str) -> bool:
 def _read(path: Path) -> tuple[Path, str, dict[str, Any]]:
     text = read_text(path)
     data = parse(text, str(path))
-    lines: dict[Key, int] = {}
-
-    def where(key: Key) -> str:
-        lines.update(lines or positions(text))
-        while key and key not in lines:
-            key = key[:-1]
-        return f"{path}:{lines[key]}" if key else str(path)
-
-    convert(data, Feature, where)
+    convert(data, Feature, places(path, text))
     return path, text, data
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import re
 import stat
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -116,6 +117,22 @@ def _check_bounds(data: dict[str, Any], where: str) -> None:
 def positions(text: str) -> dict[Key, int]:
     """Return the line (from 1) of each table, key and array element of `text`, which tomllib has accepted."""
     return _Scanner(text.replace("\r\n", "\n")).scan()
+
+
+def places(path: Path, text: str) -> Callable[[Key], str]:
+    """Return what gives the place of a key of the document `text`, which tomllib has accepted: FILE:LINE.
+
+    A key that is not there has the place of the nearest table above. The text is scanned when that is first asked for.
+    """
+    lines: dict[Key, int] = {}
+
+    def where(key: Key) -> str:
+        lines.update(lines or positions(text))
+        while key and key not in lines:
+            key = key[:-1]
+        return f"{path}:{lines[key]}" if key else str(path)
+
+    return where
 
 
 _SPACE = re.compile(r"[ \t]*")

@@ -17,7 +17,7 @@ import msgspec
 from preroot.errors import RecipeError, nearest
 from preroot.recipe.merge import without_markers
 from preroot.recipe.secrets import holds_secret
-from preroot.recipe.toml import Key, dotted, parse, positions, read_text
+from preroot.recipe.toml import Key, dotted, parse, places, read_text
 
 T = TypeVar("T")
 
@@ -43,14 +43,7 @@ def read_table(path: Path, kind: type[Any]) -> dict[str, Any]:
     """
     text = read_text(path)
     data = parse(text, str(path))
-
-    def where(key: Key) -> str:
-        lines = positions(text)
-        while key and key not in lines:
-            key = key[:-1]
-        return f"{path}:{lines[key]}" if key else str(path)
-
-    convert(data, kind, where)
+    convert(data, kind, places(path, text))
     return data
 
 
