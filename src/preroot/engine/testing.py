@@ -84,21 +84,25 @@ def choose(names: tuple[str, ...], search: SearchPath, *, matrix: bool = True) -
     Without names all of the search path's. `matrix`: those marked so too, unless named. Raises RecipeError for a name
     that means nothing, and for a file that is wrong.
     """
-    topics = scenario_topics(search)
+    topics = {name: _chosen(path) for name, path in scenario_topics(search).items()}
+    every = {name: chosen for topic in topics.values() for name, chosen in topic.items()}
     found: dict[str, Chosen] = {}
-    every = {name: Chosen(name, spec, file) for file in map(load_scenarios, topics.values())
-             for name, spec in file.scenario.items()}  # fmt: skip
     for name in names or topics:
         if name in every:
             found[name] = every[name]
             continue
-        path = topics.get(name) or Path(name)
         if name not in topics and not name.endswith(".toml"):
             known = [*topics, *every]
             raise RecipeError(f"there is no scenario {name!r}", nearest(name, known) or "topics: " + ", ".join(topics))
-        file = load_scenarios(path)
-        found |= {each: Chosen(each, spec, file) for each, spec in file.scenario.items() if matrix or not spec.matrix}
+        topic = topics[name] if name in topics else _chosen(Path(name))
+        found |= {each: chosen for each, chosen in topic.items() if matrix or not chosen.spec.matrix}
     return tuple(found.values())
+
+
+def _chosen(path: Path) -> dict[str, Chosen]:
+    """Return all scenarios of a file by name."""
+    file = load_scenarios(path)
+    return {name: Chosen(name, spec, file) for name, spec in file.scenario.items()}
 
 
 def scenario_topics(search: SearchPath) -> dict[str, Path]:
