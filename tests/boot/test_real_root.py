@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from lab import Lab
 
-from preroot.boot.realroot import parse_system_report
+from preroot.boot.realroot import read_system_report
 from preroot.boot.scenario import Expect
 
 
@@ -32,7 +32,7 @@ def test_debian_with_systemd(lab: Lab, release: str, arch: str) -> None:
     cmdline = "rw systemd.show_status=1 systemd.condition_needs_update=0"
     image = lab.image(release=release, arch=arch)
     result = lab.boot(f"debian-{release}-{arch}", image, disk, cmdline=cmdline, expect=expect, timeout=400)
-    report = parse_system_report(tuple(Path(result.log).read_text(errors="replace").splitlines()))
+    report = read_system_report(Path(result.log))
     assert report.units == ()
     assert report.state == "running"
     assert report.journal_lines > 0, "journalctl -b does not show what the initrd did"

@@ -8,9 +8,11 @@ or are not found, devices that systemd waits for, a journal without the initrd's
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 from msgspec import Struct
 
+from preroot.boot.console import sanitise
 from preroot.boot.rootfs import IDENTITY_PATH
 from preroot.boot.stage import DiskEntry
 
@@ -103,3 +105,17 @@ def parse_system_report(lines: tuple[str, ...]) -> SystemReport:
         elif found := re.search(rf"(?:^|\s){JOURNAL} (\d+)\s*$", line):
             journal = int(found[1])
     return SystemReport(state, tuple(units), journal)
+
+
+def read_system_report(log: Path) -> SystemReport:
+    """Return what the proof unit printed on the console with the raw log `log`; where there is none, nothing."""
+    raw = log.read_bytes() if log.exists() else b""
+    return parse_system_report(tuple(sanitise(line) for line in raw.split(b"\n")))
+
+
+def system_problems(report: SystemReport) -> list[str]:
+    """Return what a whole system is not as it must be: its state, and its units; one line each."""
+    found = []
+    if report.state != "running":
+        found.append(f"the root's systemd says that it is {report.state or 'in no state'}, not running")
+    return found + [f"a unit of the root is {unit.replace(' ', ': ', 1)}" for unit in report.units]

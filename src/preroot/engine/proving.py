@@ -12,12 +12,11 @@ from pathlib import Path
 
 from msgspec import Struct, structs
 
-from preroot.boot.console import sanitise
 from preroot.boot.disks import Content, DiskRecipe, Volume, make_disk, part_uuid, volume_uuid
 from preroot.boot.filesystems import KINDS, FsType
 from preroot.boot.machine import DiskSpec
 from preroot.boot.platforms import Bus
-from preroot.boot.realroot import SystemReport, parse_system_report
+from preroot.boot.realroot import SystemReport, read_system_report, system_problems
 from preroot.boot.rootfs import tiny_root
 from preroot.boot.scenario import BootResult, Expect, Scenario, run_scenario
 from preroot.boot.stage import DiskEntry, digest, entries_of
@@ -76,11 +75,7 @@ class Proof(Struct, frozen=True):
         """Return what was not as expected, one line each; empty: proven."""
         if self.system is None or not self.result.reached:
             return self.result.problems
-        found = list(self.result.problems)
-        if self.system.state != "running":
-            found.append(f"the root's systemd says that it is {self.system.state or 'in no state'}, not running")
-        found += [f"a unit of the root is {unit.replace(' ', ': ', 1)}" for unit in self.system.units]
-        return tuple(found)
+        return (*self.result.problems, *system_problems(self.system))
 
 
 def read_built(image: Path) -> BuiltImage:
@@ -155,7 +150,8 @@ def prove_image(
     )  # fmt: skip
     with reporter.step(f"booting ({options.root} root)"):
         result = run_scenario(scenario, run_directory(workspace, manifest.name), workspace.boot)
-    return Proof(result, _system(result) if options.root in REAL_ROOTS else None, cmdline)
+    system = read_system_report(Path(result.log)) if options.root in REAL_ROOTS else None
+    return Proof(result, system, cmdline)
 
 
 class _Roots:
@@ -232,8 +228,3 @@ def run_directory(workspace: Workspace, name: str) -> Path:
     except OSError as error:
         raise BuildError(f"cannot write the log of the boot below {runs}: {error.strerror}",
                          "set PREROOT_CACHE to a directory that you can write") from None  # fmt: skip
-
-
-def _system(result: BootResult) -> SystemReport:
-    raw = Path(result.log).read_bytes() if Path(result.log).exists() else b""
-    return parse_system_report(tuple(sanitise(line) for line in raw.split(b"\n")))

@@ -16,10 +16,9 @@ from typing import Any
 
 from msgspec import Struct, structs
 
-from preroot.boot.console import sanitise
 from preroot.boot.machine import DiskSpec
 from preroot.boot.preparation import Prepared, copies, flip_bit, run_script
-from preroot.boot.realroot import parse_system_report
+from preroot.boot.realroot import read_system_report, system_problems
 from preroot.boot.scenario import BootResult, Expect, Scenario, explain, run_scenario
 from preroot.boot.scenariofile import Boot, DiskSet, ScenarioFile, ScenarioSpec, fill_in, load_scenarios
 from preroot.engine import Engine, Overrides
@@ -218,10 +217,8 @@ class ScenarioRunner:
 
 
 def _system_problems(result: BootResult) -> list[str]:
-    report = parse_system_report(tuple(sanitise(line) for line in Path(result.log).read_bytes().split(b"\n")))
-    found = [f"a unit of the root is {unit.replace(' ', ': ', 1)}" for unit in report.units]
-    if report.state != "running":
-        found.append(f"the root's systemd says that it is {report.state or 'in no state'}, not running")
+    report = read_system_report(Path(result.log))
+    found = system_problems(report)
     if not report.journal_lines:
         found.append("journalctl -b of the root does not show what the initrd did")
     return found
