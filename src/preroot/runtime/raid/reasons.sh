@@ -2,28 +2,33 @@
 # shellcheck shell=sh
 # Tells which arrays were not started, and how many of their disks are there. Sourced when the root was not reached.
 raid_reasons() {
-    raid_seen=
+    raid_members= # ARRAY|DEVICE, one a line
     for raid_device in /sys/class/block/*; do
         raid_device=${raid_device##*/}
-        case $raid_device in md* | loop* | ram* | zram*) continue ;; esac
-        raid_member=$(raid_member_of "$raid_device") || continue
-        case "$raid_seen" in *"
-$raid_member
-"*) continue ;; esac
-        raid_seen="$raid_seen
-$raid_member
+        case $raid_device in loop* | ram* | zram*) continue ;; esac
+        raid_array=$(raid_member_of "$raid_device") || continue
+        raid_members="$raid_members$raid_array|$raid_device
 "
+    done
+    raid_told=
+    while IFS='|' read -r raid_array raid_device; do
+        case "$raid_told" in *"|$raid_array|"*) continue ;; esac
+        raid_told="$raid_told|$raid_array|"
         raid_there=
         raid_count=0
-        for raid_other in /sys/class/block/*; do
-            raid_other=${raid_other##*/}
-            if [ "$(raid_member_of "$raid_other")" = "$raid_member" ]; then
-                raid_there="$raid_there /dev/$raid_other"
+        while IFS='|' read -r raid_other raid_device; do
+            if [ "$raid_other" = "$raid_array" ]; then
+                raid_there="$raid_there /dev/$raid_device"
                 raid_count=$((raid_count + 1))
             fi
-        done
-        tell "RAID: the array $raid_member was not started: $raid_count of them are there:$raid_there"
-    done
+        done << END
+${raid_members%?}
+END
+        [ -z "$raid_array" ] ||
+            tell "RAID: the array $raid_array was not started: $raid_count of them are there:$raid_there"
+    done << END
+${raid_members%?}
+END
 }
 
 # raid_member_of DEVICE: prints the array that DEVICE is a member of, and no running array has: its name, level, UUID and

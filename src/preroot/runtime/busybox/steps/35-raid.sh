@@ -9,8 +9,8 @@ read -r raid_degraded_after < /etc/preroot/raid
 
 # raid_round: a turn of the wait.
 raid_round() {
-    for raid_device in $(blkid -c /dev/null -o device -t TYPE=linux_raid_member) $(blkid -c /dev/null -o device -t TYPE=isw_raid_member) \
-        $(blkid -c /dev/null -o device -t TYPE=ddf_raid_member); do
+    # what Linux, Intel's firmware and DDF write
+    for raid_device in $(blkid -c /dev/null | awk -F: '/ TYPE="(linux|isw|ddf)_raid_member"/ { print $1 }'); do
         case " $raid_known " in *" $raid_device "*) continue ;; esac
         raid_known="$raid_known $raid_device"
         mdadm --incremental --quiet "$raid_device" || :
