@@ -2,19 +2,10 @@
 # shellcheck shell=sh
 # Tells which device of the root's Btrfs is missing. Only the kernel knows, and says so when it is asked to mount it
 # ("devid 2 uuid … is missing", btrfs_report_missing_device() in fs/btrfs/volumes.c).
-if ! command -v cmdline_value > /dev/null; then
-    # shellcheck source=src/preroot/runtime/helpers/cmdline.sh
-    . /usr/lib/preroot/cmdline.sh
-    cmdline_read
-fi
 btrfs_reasons() {
     root=$(cmdline_value root) || return 0
-    case $root in
-        UUID=*) path=/dev/disk/by-uuid/${root#UUID=} ;;
-        LABEL=*) path=/dev/disk/by-label/${root#LABEL=} ;;
-        /dev/*) path=$root ;;
-        *) return 0 ;;
-    esac
+    path=
+    ! command -v device_path > /dev/null || device_path "$root" || return 0
     while read -r _ place _; do
         [ "$place" != /sysroot ] || return 0
     done < /proc/mounts

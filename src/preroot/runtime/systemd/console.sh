@@ -31,3 +31,10 @@ ask_shell() {
     tell "The policy asks for a password, but the image has no emergency-shell feature."
     return 1
 }
+
+# block_name MAJOR:MINOR: prints a device's name.
+block_name() {
+    while IFS='=' read -r key value; do
+        if [ "$key" = DEVNAME ]; then printf '%s\n' "$value"; fi
+    done < "/sys/dev/block/$1/uevent"
+}
