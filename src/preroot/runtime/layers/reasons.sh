@@ -6,11 +6,8 @@ layers_reasons() {
         while read -r line; do tell "$line"; done < /run/preroot-layers-failed
         return
     fi
-    for file in cmdline devices layers-options; do
-        # shellcheck source=/dev/null
-        . "/usr/lib/preroot/$file.sh"
-    done
-    cmdline_read
+    # shellcheck source=src/preroot/runtime/layers/options.sh
+    . /usr/lib/preroot/layers-options.sh
     layer_options
     if [ -n "$layer_device" ] && ! [ -e "$layer_device" ]; then
         tell "No writable layer: the device $layer_device did not appear."

@@ -2,9 +2,6 @@
 # shellcheck shell=sh
 # Which encrypted volumes the boot has waited for in vain. Sourced when the root was not reached; tell is the caller's.
 luks_reasons() {
-    # shellcheck source=src/preroot/runtime/helpers/cmdline.sh
-    . /usr/lib/preroot/cmdline.sh
-    cmdline_read
     if ! cmdline_true rd.luks yes; then
         tell "LUKS: the command line has rd.luks=0: nothing was unlocked."
         return

@@ -2,11 +2,6 @@
 # shellcheck shell=sh
 # Tells which volume groups there are, which of their disks are missing, and which volumes are not active.
 # --nolocking: nothing is written, so it can not fail where /run is full (lvs(8)).
-if ! command -v cmdline_value > /dev/null; then
-    # shellcheck source=src/preroot/runtime/helpers/cmdline.sh
-    . /usr/lib/preroot/cmdline.sh
-    cmdline_read
-fi
 lvm_reasons() {
     cmdline_true rd.lvm yes || tell "LVM: nothing was activated, because the command line has rd.lvm=0."
     lvm vgs --nolocking --noheadings -o vg_name,pv_count,vg_missing_pv_count 2> /dev/null |
